@@ -1,0 +1,1 @@
+"""Radiolith: a medical image archive."""
