@@ -226,6 +226,57 @@ class AuditEvent:
     detail: str = ""
 
 
+# ---------------------------------------------------------------- what is asked
+
+
+class Level(Enum):
+    PATIENT = "PATIENT"
+    STUDY = "STUDY"
+    SERIES = "SERIES"
+    INSTANCE = "INSTANCE"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One matching key (PS3.4 C.2.2.2). `path` is the attribute's tag, or sequence tags down to it.
+
+    `values` are as sent: wildcards, a range 'a-b', several UIDs; () or ('',) is universal matching, ('""',) asks for an
+    empty value where the query allows that.
+    """
+
+    path: tuple[int, ...]
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What an edge asks; the same for QIDO-RS, C-FIND and the pages."""
+
+    level: Level
+    matches: tuple[Match, ...] = ()
+    include: tuple[tuple[int, ...], ...] = ()  # attribute paths wanted beside the defaults of the level
+    include_all: bool = False
+    limit: int = 100
+    offset: int = 0
+    cursor: str = ""  # continuation from Page.cursor; opaque
+    fuzzy: bool = False
+    empty_values: bool = False
+    multiple_values: bool = False
+    view: str = "normal"  # 'normal' | 'rejected'
+
+
+Row = dict[int, tuple[str, "str | int | None | list[Row]"]]
+"""tag -> (VR, value); several values are joined by a backslash as on the wire; a sequence is a list of rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    rows: list[Row]
+    more: bool  # there are results beyond this page
+    cursor: str = ""  # asks for the next page whatever the offset
+    warnings: tuple[str, ...] = ()  # ignored keys, in words (HTTP Warning 299)
+
+
 # ---------------------------------------------------------------- what can fail
 
 
