@@ -265,7 +265,7 @@ class Query:
     view: str = "normal"  # 'normal' | 'rejected'
 
 
-Row = dict[int, tuple[str, "str | int | None | list[Row]"]]
+Row = dict[int, tuple[str, "str | int | list[Row] | None"]]
 """tag -> (VR, value); several values are joined by a backslash as on the wire; a sequence is a list of rows."""
 
 
