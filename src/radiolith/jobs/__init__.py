@@ -1,0 +1,1 @@
+"""Durable background work and the followers of the change feed; knows no policy."""
