@@ -1,0 +1,170 @@
+"""The verb `ingest`: receive one object, by whatever door, and answer when it is kept.
+
+Authorise, scan while receiving, hand over to `commit`, receipt. Nothing is refused because an identity looks wrong: what
+cannot be understood goes to quarantine with a reason. Must never: decode pixels, write a plaintext file, or hold an
+object whole beyond SMALL. Limits: SMALL bytes of plaintext an object in BUFFERS reused buffers a process; larger objects
+flow through in BLOCK pieces and cost the same however large they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from radiolith.archive import prepare
+from radiolith.archive.commit import Committer, Settled
+from radiolith.archive.encodings import Encodings
+from radiolith.config import Settings
+from radiolith.model import (
+    LimitExceeded,
+    Outcome,
+    Principal,
+    Receipt,
+    Source,
+)
+from radiolith.storage.blobs import SMALL, Log
+from radiolith.trust.access import Action, require
+
+BUFFERS = 16  # plaintext buffers of SMALL bytes a process: more senders than that wait for their turn
+BLOCK = 1 << 20  # piece in which a large object is scanned, hashed and encrypted
+P = ParamSpec("P")
+T = TypeVar("T")
+_INLINE = 64 << 10  # objects up to this size cost less than the hop to another thread
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What all intakes of a process share."""
+
+    store: Log
+    committer: Committer
+    encodings: Encodings
+    settings: Settings
+    threads: Executor
+    clock: Callable[[], int]
+
+
+class Ingest:
+    def __init__(self, door: Door):
+        self._door = door
+        self._buffers = [bytearray(SMALL) for _ in range(BUFFERS)]
+        self._turn = asyncio.Semaphore(BUFFERS)
+
+    def begin(self, principal: Principal, source: Source, *, transfer_syntax: str | None = None) -> Intake:
+        """Start to receive one object. `transfer_syntax` says that a bare dataset follows (C-STORE); None sniffs.
+
+        Raises NotAllowed, NoSpace, Unavailable before a byte is taken.
+        """
+        require(principal, Action.STORE)
+        self._door.store.accepting()
+        return Intake(self, self._door, principal, source, transfer_syntax)
+
+    async def borrow(self) -> bytearray:
+        await self._turn.acquire()
+        return self._buffers.pop()
+
+    def give_back(self, buffer: bytearray) -> None:
+        self._buffers.append(buffer)
+        self._turn.release()
+
+
+class Intake:
+    """One object on its way in. Use from one task: write…, then finish or abort."""
+
+    def __init__(self, ingest: Ingest, door: Door, principal: Principal, source: Source, syntax: str | None):
+        self._ingest, self._door, self._principal, self._source, self._syntax = ingest, door, principal, source, syntax
+        self._buffer: bytearray | None = None
+        self._filled = 0
+        self._flow: prepare.Flow | None = None
+        self.size = 0
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes; the caller may reuse its buffer on return. Raises LimitExceeded, NoSpace."""
+        self.size += len(data)
+        if self.size > self._door.settings.limits.object_bytes:
+            await self.abort()
+            raise LimitExceeded(f"an object may have limits.object_bytes = {self._door.settings.limits.object_bytes}")
+        if self._buffer is None:
+            self._buffer = await self._ingest.borrow()
+        view = memoryview(data)
+        while len(view):
+            taken = min(len(view), SMALL - self._filled)
+            self._buffer[self._filled : self._filled + taken] = view[:taken]
+            self._filled += taken
+            view = view[taken:]
+            if len(view):  # only now is it known to be larger than SMALL
+                await self._pour()
+
+    async def _pour(self) -> None:
+        """Pass a full buffer on: scan, hash, encrypt and write it, while the sender fills the socket."""
+        if self._flow is None:
+            await self._door.committer.room()
+            self._flow = prepare.Flow(self._door.store, self._principal.tenant.uid, self._syntax)
+        assert self._buffer is not None
+        await self._in_thread(self._flow.feed, memoryview(self._buffer)[: self._filled])
+        self._filled = 0
+
+    async def finish(self) -> asyncio.Future[Receipt]:
+        """The bytes are complete. The future resolves when they are durable; receive the next object meanwhile."""
+        await self._door.committer.room()
+        try:
+            if self._flow is not None:
+                await self._pour()
+                prepared = await self._in_thread(self._flow.finish)
+            else:
+                view = memoryview(self._buffer or b"")[: self._filled]
+                small = len(view) <= _INLINE
+                prepared = self._prepare(view) if small else await self._in_thread(self._prepare, view)
+        except BaseException:
+            await self.abort()
+            raise
+        self._release()
+        return asyncio.ensure_future(self._receipt(prepared))
+
+    def _prepare(self, view: memoryview) -> prepare.Prepared:
+        return prepare.whole(self._door.store, self._principal.tenant.uid, view, self._syntax)
+
+    async def abort(self) -> None:
+        """Nothing of it stays."""
+        flow, self._flow = self._flow, None
+        if flow is not None:
+            await self._in_thread(flow.discard)
+        self._release()
+
+    def _release(self) -> None:
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            self._ingest.give_back(buffer)
+
+    async def _receipt(self, prepared: prepare.Prepared) -> Receipt:
+        door, who = self._door, self._principal
+        received = prepare.Received(prepared, who, self._source, door.clock(), self._policy())
+        if prepared.identity is None:
+            task = prepare.quarantine_task(received)
+            settled = await door.committer.submit(task)
+            return Receipt(settled.outcome, None, prepared.sop_class, settled.object_id, prepared.reason)
+        settled = await door.committer.submit(prepare.object_task(received))
+        if settled.outcome is Outcome.VERSION and settled.held:
+            settled = await door.encodings.settle(settled, who)
+        return _receipt(prepared, settled)
+
+    def _policy(self) -> str:
+        versions = self._door.settings.versions
+        return versions.peers.get(self._source.peer, versions.policy)
+
+    async def _in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._door.threads, lambda: call(*args, **kwargs))
+
+
+def _receipt(prepared: prepare.Prepared, settled: Settled) -> Receipt:
+    reason = ""
+    if settled.outcome is Outcome.VERSION:
+        reason = "other content is held under this SOP Instance UID; this one is kept as a further version"
+    return Receipt(
+        settled.outcome, prepared.identity, prepared.sop_class, settled.object_id, reason, prepared.warnings
+    )
+

@@ -1,0 +1,245 @@
+"""From received bytes to tasks for the commit: scan, hash, describe, encrypt.
+
+Owns: the decision what an object is (an instance, a non-patient object, or something for the quarantine). Runs on worker
+threads; pure but for the draft it fills. Must never: look at the index or at a principal's rights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from radiolith.archive import meta
+from radiolith.archive.commit import ObjectTask, QuarantineTask
+from radiolith.dicom.frames import pack_table
+from radiolith.dicom.reader import Scan, Scanner, Unparsable, scan
+from radiolith.dicom.wanted import NON_PATIENT
+from radiolith.index.attributes import describe, identity_of, sop_class_of
+from radiolith.index.instances import Quarantined
+from radiolith.model import (
+    INLINE_FRAMES,
+    Blob,
+    Description,
+    Identity,
+    Incoming,
+    Kind,
+    Layout,
+    LimitExceeded,
+    Place,
+    Principal,
+    Scope,
+    Source,
+)
+from radiolith.storage.blobs import Draft, Log
+from radiolith.trust.keys import NONPATIENT, QUARANTINE, STUDY
+
+MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+_NOWHERE = Blob(Place(b"", 0, 0), b"", b"", Scope(b"", 0), b"", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One object, encrypted in its draft. identity None: for the quarantine, for `reason`."""
+
+    draft: Draft
+    identity: Identity | None
+    sop_class: str
+    sha256: bytes
+    size: int
+    layout: Layout | None
+    description: Description | None
+    reason: str = ""
+    guess: dict[str, str] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A prepared object and the circumstances of its reception."""
+
+    prepared: Prepared
+    principal: Principal
+    source: Source
+    at: int
+    policy: str
+
+
+def whole(store: Log, tenant: bytes, data: memoryview, syntax: str | None) -> Prepared:
+    """An object held in one buffer: the way of nearly all."""
+    draft: Draft | None = None
+    try:
+        try:
+            found, reason = scan(data, syntax), ""
+        except (Unparsable, LimitExceeded) as failure:
+            found, reason = None, str(failure)
+        identity, reason, guess = _identify(found, reason)
+        draft = store.begin(tenant, Kind.OBJECT)
+        draft.write(data)
+        if found is None or identity is None:
+            return Prepared(draft, None, _class(found), hashlib.sha256(data).digest(), len(data), None, None, reason, guess)
+        layout = _with_table(draft, found, len(data))
+        digest = hashlib.sha256(data[layout.dataset_start : layout.dataset_end]).digest()
+        return Prepared(
+            draft, identity, _class(found), digest, len(data), layout, describe(found), warnings=tuple(found.warnings)
+        )
+    except BaseException:
+        if draft is not None:
+            draft.discard()
+        raise
+
+
+class Flow:
+    """An object larger than one buffer, passing through."""
+
+    def __init__(self, store: Log, tenant: bytes, syntax: str | None):
+        self._draft = store.begin(tenant, Kind.OBJECT)
+        self._scanner: Scanner | None = Scanner(transfer_syntax=syntax)
+        self._reason = ""
+        self._whole, self._dataset = hashlib.sha256(), _DatasetHash()
+        self._size = 0
+
+    def feed(self, data: memoryview) -> None:
+        self._draft.write(data)
+        self._size += len(data)
+        self._whole.update(data)
+        if self._scanner is not None:
+            try:
+                self._scanner.feed(data)
+            except (Unparsable, LimitExceeded) as failure:
+                self._reason, self._scanner = str(failure), None
+        self._dataset.feed(data, self._scanner)
+
+    def finish(self) -> Prepared:
+        found = None
+        if self._scanner is not None:
+            try:
+                found = self._scanner.finish()
+            except (Unparsable, LimitExceeded) as failure:
+                self._reason = str(failure)
+        identity, reason, guess = _identify(found, self._reason)
+        digest = None
+        if found is not None and identity is not None:
+            digest = self._dataset.digest(found.layout)
+            if digest is None:
+                reason = f"more than {_DatasetHash.TAIL} bytes follow the end of the dataset"
+        if found is None or identity is None or digest is None:
+            digest = self._whole.digest()
+            return Prepared(self._draft, None, _class(found), digest, self._size, None, None, reason, guess)
+        layout = _with_table(self._draft, found, self._size)
+        return Prepared(
+            self._draft, identity, _class(found), digest, self._size, layout, describe(found),
+            warnings=tuple(found.warnings),
+        )  # fmt: skip
+
+    def discard(self) -> None:
+        self._draft.discard()
+
+
+class _DatasetHash:
+    """SHA-256 over the dataset alone, while its end is not known yet: what follows it is subtracted by holding back.
+
+    The dataset starts where the file meta ends, known from the first piece on. Trailing bytes are rare and short; the
+    last TAIL bytes are held back until the scan has told where the dataset ended.
+    """
+
+    TAIL = 1 << 20
+
+    def __init__(self) -> None:
+        self._hash, self._held, self._at, self._start = hashlib.sha256(), bytearray(), 0, -1
+
+    def feed(self, data: memoryview, scanner: Scanner | None) -> None:
+        if self._start < 0:
+            start = scanner.dataset_start if scanner is not None else 0
+            if start is None:
+                self._held += data
+                return
+            self._start = self._at = start
+            data = memoryview(bytes(self._held) + bytes(data))[start:] if self._held else data[start:]
+            self._held = bytearray()
+        if len(data) >= self.TAIL:
+            self._advance(memoryview(self._held))
+            self._advance(data[: len(data) - self.TAIL])
+            self._held = bytearray(data[len(data) - self.TAIL :])
+            return
+        self._held += data
+        if len(self._held) > 2 * self.TAIL:
+            cut = len(self._held) - self.TAIL
+            with memoryview(self._held) as view:
+                self._advance(view[:cut])
+            del self._held[:cut]
+
+    def _advance(self, data: memoryview) -> None:
+        self._hash.update(data)
+        self._at += len(data)
+
+    def digest(self, layout: Layout) -> bytes | None:
+        """None where more than TAIL bytes follow the dataset: no writer means that."""
+        rest = layout.dataset_end - self._at
+        if rest < 0 or self._start != layout.dataset_start:
+            return None
+        self._hash.update(memoryview(self._held)[:rest])
+        return self._hash.digest()
+
+
+def _identify(found: Scan | None, reason: str) -> tuple[Identity | None, str, dict[str, str] | None]:
+    """What it is, or why it goes to quarantine and what could be read of its identity."""
+    if found is None:
+        return None, reason, None
+    sop_class, identity = _class(found), identity_of(found)
+    if sop_class == MEDIA_DIRECTORY:
+        return None, "a DICOMDIR describes a medium; import the medium instead", None
+    if sop_class in NON_PATIENT and identity.sop:
+        return Identity("", "", identity.sop), "", None
+    missing = [
+        name
+        for name, value in (
+            ("Study Instance UID", identity.study),
+            ("Series Instance UID", identity.series),
+            ("SOP Instance UID", identity.sop),
+            ("SOP Class UID", sop_class),
+        )
+        if not value
+    ]
+    if missing:
+        guess = {"study": identity.study, "series": identity.series, "sop": identity.sop, "class": sop_class}
+        return None, f"no {' and no '.join(missing)}", guess
+    return identity, "", None
+
+
+def _class(found: Scan | None) -> str:
+    return sop_class_of(found) if found is not None else ""
+
+
+def _with_table(draft: Draft, found: Scan, size: int) -> Layout:
+    """The layout as the row keeps it; a frame table too long for the row goes behind the original, in the payload."""
+    layout = found.layout
+    if len(found.frame_table) > INLINE_FRAMES:
+        draft.write(pack_table(found.frame_table))
+        layout = replace(layout, table_offset=size, frames_inline=())
+    return layout
+
+
+def object_task(received: Received) -> ObjectTask:
+    prepared, who = received.prepared, received.principal
+    identity = prepared.identity
+    assert identity is not None and prepared.layout is not None and prepared.description is not None
+    incoming = Incoming(
+        who.tenant, identity, prepared.sop_class, prepared.description, prepared.layout, _NOWHERE, prepared.sha256,
+        received.at, received.source, who.name, received.policy,
+    )  # fmt: skip
+    kind = STUDY if identity.study else NONPATIENT
+    label = (who.tenant.uid, kind, identity.study)
+    return ObjectTask(prepared.draft, label, meta.dump(meta.of_incoming(incoming)), incoming)
+
+
+def quarantine_task(received: Received) -> QuarantineTask:
+    prepared, who = received.prepared, received.principal
+    row = Quarantined(
+        _NOWHERE, prepared.reason, received.at, received.source, who.name, prepared.size, prepared.sha256,
+        prepared.sop_class, prepared.guess or {},
+    )  # fmt: skip
+    reception = meta.Reception(
+        "quarantine", None, prepared.sop_class, prepared.sha256, received.at, received.source, who.name,
+        received.policy, None, None, prepared.size, prepared.reason, prepared.guess,
+    )  # fmt: skip
+    return QuarantineTask(prepared.draft, (who.tenant.uid, QUARANTINE, ""), meta.dump(reception), row, who.tenant.id)

@@ -1,0 +1,274 @@
+"""The verb `retrieve`: what is held, handed back: whole objects, frames, bulk data, metadata, pictures.
+
+Authorise and audit in `locate`, durable before the first byte; everything after it reads what was located. Must never:
+change anything, fetch from an address a client gave, or deliver a byte that did not authenticate. Limits: see `reading`;
+LOCATED instances an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from itertools import islice
+
+from radiolith.archive.pixels import Pixelwork, Recoding
+from radiolith.archive.ports import Rendering, Stream
+from radiolith.archive.reading import DEFLATED, Reading
+from radiolith.codecs.registry import SYNTAXES
+from radiolith.dicom.json import bulk_reference, find, to_json
+from radiolith.dicom.part10 import file_meta
+from radiolith.dicom.xml import to_xml
+from radiolith.index import instances
+from radiolith.index.database import Database
+from radiolith.model import Held, LimitExceeded, NotFound, Pixels, Principal, Unsupported
+from radiolith.storage.cache import Cache
+from radiolith.trust.access import Action, require
+from radiolith.trust.audit import ReadAudit
+
+LOCATED = 200_000  # instances of one study in one answer, about 1 KiB each
+AS_STORED = "*"
+
+
+class Retrieve:
+    def __init__(self, database: Database, reading: Reading, pixels: Pixelwork, audit: ReadAudit, cache: Cache):
+        self._database, self._reading, self._pixels, self._audit, self._cache = database, reading, pixels, audit, cache
+
+    # ------------------------------------------------------------ find, authorise, audit
+
+    async def locate(
+        self, principal: Principal, study: str, series: str = "", sop: str = "", *, purpose: str = ""
+    ) -> list[Held]:
+        """The current instances under study, series or SOP UID, in series and instance order; NotFound when none."""
+        require(principal, Action.RETRIEVE)
+        found = await self._reading.run(self._find, principal.tenant.id, study, series, sop)
+        if not found:
+            raise NotFound("nothing is held under this UID")
+        await self._audit.note(principal, study, purpose, len(found))
+        return found
+
+    def _find(self, tenant: int, study: str, series: str, sop: str) -> list[Held]:
+        with self._database.read() as read:
+            rows = instances.locate(read, tenant, study, series or None, sop or None)
+            found = list(islice(rows, LOCATED + 1))
+        if len(found) > LOCATED:
+            raise LimitExceeded(f"more than {LOCATED} instances in one answer; ask series by series")
+        return found
+
+    async def locate_sop(self, principal: Principal, sop: str, *, purpose: str = "") -> list[Held]:
+        """By SOP Instance UID alone (references name no study)."""
+        require(principal, Action.RETRIEVE)
+
+        def look() -> list[Held]:
+            with self._database.read() as read:
+                return list(instances.by_sop(read, principal.tenant.id, sop))
+
+        found = await self._reading.run(look)
+        if not found:
+            raise NotFound("nothing is held under this UID")
+        await self._audit.note(principal, found[0].identity.study, purpose, len(found))
+        return found
+
+    # ------------------------------------------------------------ whole objects
+
+    def original(self, held: Held) -> Stream:
+        """The exact bytes received: preamble, file meta, dataset, trailing bytes."""
+        return self._reading.stream(held, 0, held.layout.original_size, held.layout.transfer_syntax)
+
+    async def part10(self, held: Held, accept: Sequence[str] = (AS_STORED,)) -> Stream:
+        """A Part 10 file with fresh meta, zero preamble and, in the stored syntax, the identical dataset bytes.
+
+        accept: transfer syntax UIDs in order of preference, AS_STORED among them for 'whatever it is'. Raises
+        Unsupported when none can be made.
+        """
+        chosen = await self._choose(held, accept)
+        if isinstance(chosen, Held):
+            layout = chosen.layout
+            head = file_meta(chosen.sop_class, chosen.identity.sop, layout.transfer_syntax)
+            return self._reading.stream(chosen, layout.dataset_start, layout.dataset_end, layout.transfer_syntax, head)
+        return await self._pixels.recoded(held, chosen)
+
+    async def ahead(
+        self, helds: Iterable[Held], accept: Sequence[str] = (AS_STORED,), depth: int = 3
+    ) -> AsyncIterator[tuple[Held, Stream]]:
+        """`part10` of many, the next `depth` objects being read and opened while one is on its way out."""
+        queue: list[tuple[Held, asyncio.Task[Stream]]] = []
+        rest = iter(helds)
+        try:
+            while True:
+                for held in islice(rest, depth - len(queue)):
+                    queue.append((held, asyncio.ensure_future(self._primed(held, accept))))
+                if not queue:
+                    return
+                held, task = queue.pop(0)
+                yield held, await task
+        finally:
+            for _, task in queue:
+                task.cancel()
+
+    async def _primed(self, held: Held, accept: Sequence[str]) -> Stream:
+        """A stream whose bytes, when they fit into one piece, are there before it is asked for."""
+        stream = await self.part10(held, accept)
+        if stream.size is None or stream.size > 1 << 20:
+            return stream
+        pieces = [piece async for piece in stream.chunks()]
+
+        async def again(start: int, stop: int | None) -> AsyncIterator[bytes]:
+            if start == 0 and stop is None:
+                for piece in pieces:
+                    yield piece
+            else:
+                yield b"".join(pieces)[start:stop]
+
+        return Stream(stream.size, stream.syntax, again)
+
+    async def _choose(self, held: Held, accept: Sequence[str]) -> Held | Recoding:
+        """The stored object if it may go as it is, else an encoding held beside it, else what a codec can make."""
+        stored = held.layout.transfer_syntax
+        if AS_STORED in accept or stored in accept:
+            return held
+        for other in await self._encodings(held):
+            if other.layout.transfer_syntax in accept:
+                return other
+        reasons: list[str] = []
+        for syntax in accept:
+            try:
+                return await self._pixels.plan(held, syntax)
+            except Unsupported as reason:
+                reasons.append(str(reason))
+        raise Unsupported("; ".join(dict.fromkeys(reasons)) or "no transfer syntax was acceptable")
+
+    async def _encodings(self, held: Held) -> list[Held]:
+        def look() -> list[Held]:
+            with self._database.read() as read:
+                return list(instances.encodings(read, held))
+
+        return await self._reading.run(look)
+
+    # ------------------------------------------------------------ frames
+
+    async def frames(
+        self, held: Held, numbers: Sequence[int], accept: Sequence[str] = (AS_STORED,)
+    ) -> tuple[str, AsyncIterator[Stream]]:
+        """Frames by number from 1, in the order asked for, each as a Stream in one transfer syntax.
+
+        In the stored syntax a frame is one range read. Raises NotFound, BadInput for a wrong number before anything
+        is sent, Unsupported when no acceptable syntax can be made.
+        """
+        chosen = await self._choose_frames(held, accept)
+        source = chosen if isinstance(chosen, Held) else held
+        first = await self._reading.run(self._reading.frame_now, source, numbers[0])
+        for number in numbers[1:]:
+            self._reading.check_number(source, number)
+        syntax = chosen.layout.transfer_syntax if isinstance(chosen, Held) else chosen.syntax
+        return syntax, self._frames(source, numbers, first, None if isinstance(chosen, Held) else chosen)
+
+    async def _choose_frames(self, held: Held, accept: Sequence[str]) -> Held | Recoding:
+        """Native frames look the same in every native little-endian syntax: those need no codec."""
+        native = held.layout.pixels is Pixels.NATIVE and SYNTAXES[held.layout.transfer_syntax].little_endian_native
+        if native and any(uid in SYNTAXES and SYNTAXES[uid].little_endian_native for uid in accept):
+            return held
+        return await self._choose(held, accept)
+
+    async def _frames(
+        self, held: Held, numbers: Sequence[int], first: bytes, recoding: Recoding | None
+    ) -> AsyncIterator[Stream]:
+        syntax = recoding.syntax if recoding else held.layout.transfer_syntax
+        data: bytes | None = first
+        for number in numbers:
+            if data is None:
+                data = await self._reading.run(self._reading.frame_now, held, number)
+            if recoding is not None:
+                data = await self._pixels.transcode_frame(held, recoding, number, data)
+            yield _held_bytes(data, syntax)
+            data = None
+
+    async def rendered(self, held: Held, frame: int, want: Rendering) -> tuple[str, bytes]:
+        """A picture for a screen; (media type, bytes). Raises Unsupported with the reason where none can be made."""
+        return await self._pixels.rendered(held, frame, want)
+
+    # ------------------------------------------------------------ metadata and bulk data
+
+    async def metadata(self, held: Held, bulk_base: str, form: str = "json") -> bytes:
+        """The dataset without bulk values: one DICOM JSON object, or one Native DICOM Model document.
+
+        bulk_base: what BulkDataURIs start with; the attribute path follows it.
+        """
+        return await self._reading.run(self._metadata_now, held, bulk_base, form)
+
+    def _metadata_now(self, held: Held, bulk_base: str, form: str) -> bytes:
+        key = ("metadata", form, bulk_base, held.blob.object_id)
+        found = self._cache.get(key)
+        if found is None:
+            header = self._reading.header_now(held)
+            make = to_json if form == "json" else to_xml
+            pixel = bulk_reference(held.layout, bulk_base)
+            found = make(header, held.layout.transfer_syntax, bulk_base=bulk_base, pixel=pixel)
+            self._cache.put(key, found)
+        return found
+
+    async def series_metadata(self, helds: Sequence[Held], bulk_base: str) -> AsyncIterator[bytes]:
+        """A JSON array over many instances, a block at a time; `bulk_base` has {study} {series} {sop} to fill in."""
+        for at in range(0, len(helds), 64):
+            block = await self._reading.run(self._block, helds[at : at + 64], bulk_base)
+            yield (b"," if at else b"[") + block
+        yield b"]" if helds else b"[]"
+
+    def _block(self, helds: Sequence[Held], bulk_base: str) -> bytes:
+        key = ("metadata-block", bulk_base, *(held.blob.object_id for held in helds))
+        found = self._cache.get(key)
+        if found is None:
+            found = b",".join(
+                self._metadata_now(held, bulk_base.format(**_names(held)), "json") for held in helds
+            )
+            self._cache.put(key, found)
+        return found
+
+    async def bulkdata(self, held: Held, path: str) -> Stream:
+        """The value a BulkDataURI names: 'pixeldata', or an attribute path like '00420011' or '52009229/1/00082112'."""
+        layout = held.layout
+        if path.lower() in ("pixeldata", "7fe00010", "7fe00008", "7fe00009"):
+            return self._pixel_value(held)
+        header = await self._reading.header(held)
+        found = find(header, layout.transfer_syntax, path)
+        if found is None:
+            raise NotFound("this object has no such attribute")
+        start, length, vr = found
+        document = _document_type(header, layout.transfer_syntax) if path.lower() == "00420011" else ""
+        if layout.transfer_syntax == DEFLATED:
+            stream = _held_bytes(header[start : start + length], layout.transfer_syntax)
+        else:
+            first = layout.dataset_start + start
+            stream = self._reading.stream(held, first, first + length, layout.transfer_syntax)
+        return Stream(stream.size, stream.syntax, stream.open, vr, document)
+
+    def _pixel_value(self, held: Held) -> Stream:
+        """All of the pixel data: native as it lies; a video's stream without item headers, ranged."""
+        layout = held.layout
+        if layout.pixels is Pixels.NONE:
+            raise NotFound("this object has no pixel data")
+        if layout.transfer_syntax == DEFLATED:
+            raise Unsupported("pixel data of a deflated object is given by frames, not as one value")
+        if layout.pixels is Pixels.NATIVE:
+            end = layout.pixel_start + layout.pixel_length
+            return self._reading.stream(held, layout.pixel_start, end, layout.transfer_syntax)
+        return self._reading.fragments(held)
+
+
+def _held_bytes(data: bytes, syntax: str) -> Stream:
+    async def opened(start: int, stop: int | None) -> AsyncIterator[bytes]:
+        yield data[start:stop] if start or stop is not None else data
+
+    return Stream(len(data), syntax, opened)
+
+
+def _names(held: Held) -> dict[str, str]:
+    return {"study": held.identity.study, "series": held.identity.series, "sop": held.identity.sop}
+
+
+def _document_type(header: bytes, syntax: str) -> str:
+    """MIME Type of Encapsulated Document (0042,0012), or '' when it says none."""
+    found = find(header, syntax, "00420012")
+    if found is None:
+        return ""
+    start, length, _ = found
+    return header[start : start + length].decode("ascii", "replace").strip("\0 ")

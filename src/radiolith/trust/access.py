@@ -1,0 +1,53 @@
+"""Who may do what: one table of roles and one pure decision.
+
+Owns: the roles and what each may do. Must never: read the database, know a protocol, or be asked by an edge instead of
+by a verb. Limits: decisions are per tenant and action; per-study grants are another part's, through the same function.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from radiolith.model import NotAllowed, Principal
+
+
+class Action(Enum):
+    STORE = "store"
+    QUERY = "query"
+    RETRIEVE = "retrieve"
+    REJECT = "reject"
+    RESTORE = "restore"
+    SWITCH = "switch"
+    COMMIT = "commit"  # ask for storage commitment
+    QUARANTINE = "quarantine"  # list, read and release what was set aside
+    AUDIT = "audit"  # read the audit trail
+    ACCOUNTS = "accounts"  # users, tokens, peers
+    STATUS = "status"
+    EXPORT = "export"
+
+
+_READ = frozenset({Action.QUERY, Action.RETRIEVE, Action.STATUS})
+_WRITE = frozenset({Action.STORE, Action.COMMIT, Action.QUERY, Action.STATUS})
+_KEEP = frozenset({Action.REJECT, Action.RESTORE, Action.SWITCH, Action.QUARANTINE, Action.EXPORT})
+
+ROLES: dict[str, frozenset[Action]] = {
+    "admin": frozenset(Action),
+    "archivist": _READ | _WRITE | _KEEP,
+    "editor": _READ | _WRITE,
+    "reader": _READ,
+    "writer": _WRITE - {Action.QUERY} | {Action.STATUS},
+    "auditor": frozenset({Action.AUDIT, Action.STATUS}),
+}
+"""admin everything; archivist keeps the house; editor reads and stores; reader reads; writer is a modality or gateway
+that may only hand over; auditor sees the trail and no patient."""
+
+
+def allows(principal: Principal, action: Action) -> bool:
+    """Closed by default: an unknown role may do nothing."""
+    return action in ROLES.get(principal.role, frozenset())
+
+
+def require(principal: Principal, action: Action) -> None:
+    """Raises NotAllowed with a sentence that names role and action, and nothing else."""
+    if not allows(principal, action):
+        raise NotAllowed(f"the role '{principal.role}' may not {action.value}")
