@@ -276,7 +276,7 @@ class Scanner:
             dataset.run(buffer, base)
 
     def _sniff(self, head: bytes) -> None:
-        """The first bytes: Part 10, meta information without preamble, or a dataset (at the end of data: any length)."""
+        """The first bytes: Part 10, meta information without preamble, or a dataset; at the end of data any length."""
         self._part10 = head[PREFIX_AT:META_AT] == b"DICM"
         start = META_AT if self._part10 else 0
         if head[start : start + 2] == b"\x02\0":
