@@ -23,13 +23,10 @@ _LATIN = {
     "þ": "th", "ð": "d", "đ": "d", "ł": "l", "ı": "i", "ħ": "h", "ŋ": "ng", "ĸ": "k", "ŧ": "t", "ə": "e",
 }  # fmt: skip
 
-_CYRILLIC = dict(
+_CYRILLIC = {"ъ": "", "ь": ""} | dict(
     zip(
-        "абвгдеёжзийклмнопрстуфхцчшщъыьэюяіїєґўѓќђћјљњџѕ",
-        "a b v g d e e zh z i y k l m n o p r s t u f kh ts ch sh shch  y  e yu ya i yi ye g u g k dj c j lj nj dz
-        dz".split(
-            " "
-        ),
+        "абвгдеёжзийклмнопрстуфхцчшщыэюяіїєґўѓќђћљњџѕј",
+        "a b v g d e e zh z i y k l m n o p r s t u f kh ts ch sh shch y e yu ya i yi ye g u g k dj c lj nj dz dz j".split(),
         strict=True,
     )
 )
