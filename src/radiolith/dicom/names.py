@@ -17,27 +17,22 @@ from functools import lru_cache
 GROUPS = ("alphabetic", "ideographic", "phonetic")
 PARTS = ("family", "given", "middle", "prefix", "suffix")
 
+
+def _table(rows: str) -> dict[str, str]:
+    """Words of which the first letter is to become the rest."""
+    return {row[0]: row[1:] for row in rows.split()}
+
+
 # Letters that do not decompose. What has two spellings takes the longer one, which is then contracted.
-_LATIN = {
-    "ä": "ae", "ö": "oe", "ü": "ue", "æ": "ae", "œ": "oe", "ø": "oe", "å": "aa", "ß": "ss",
-    "þ": "th", "ð": "d", "đ": "d", "ł": "l", "ı": "i", "ħ": "h", "ŋ": "ng", "ĸ": "k", "ŧ": "t", "ə": "e",
-}  # fmt: skip
+_LATIN = _table("äae öoe üue æae œoe øoe åaa ßss þth ðd đd łl ıi ħh ŋng ĸk ŧt əe")
 
-_CYRILLIC = {"ъ": "", "ь": ""} | dict(
-    zip(
-        "абвгдеёжзийклмнопрстуфхцчшщыэюяіїєґўѓќђћљњџѕј",
-        "a b v g d e e zh z i y k l m n o p r s t u f kh ts ch sh shch y e yu ya i yi ye g u g k dj c lj nj dz dz j".split(),
-        strict=True,
-    )
+_CYRILLIC = _table(
+    "аa бb вv гg дd еe ёe жzh зz иi йy кk лl мm нn оo пp рr сs тt уu фf хkh цts чch шsh щshch ъ ыy ь эe юyu яya "
+    "іi їyi єye ґg ўu ѓg қk ќk ђdj ћc јj љlj њnj џdz ѕdz"
 )
 
-_GREEK = dict(
-    zip(
-        "αβγδεζηθικλμνξοπρσςτυφχψω",
-        "a v g d e z i th i k l m n x o p r s s t y f ch ps o".split(),
-        strict=True,
-    )
-)
+_GREEK = _table("αa βv γg δd εe ζz ηi θth ιi κk λl μm νn ξx οo πp ρr σs ςs τt υy φf χch ψps ωo")
+_GREEK_U = re.compile("[οό][υύ]")
 
 _ARABIC = {"أ": "ا", "إ": "ا", "آ": "ا", "ى": "ي", "ة": "ه", "ـ": ""}
 
@@ -80,7 +75,9 @@ def fold(text: str) -> str:
     """The form of a name in which its spellings are equal; words stay apart by one blank."""
     text = unicodedata.normalize("NFKC", text).casefold()
     if not text.isascii():
-        text = unicodedata.normalize("NFC", text).translate(_LETTERS)  # letters with a spelling of their own: ä, й
+        text = _GREEK_U.sub("ou", unicodedata.normalize("NFC", text)).translate(
+            _LETTERS
+        )  # letters with a spelling of their own: ä, й
         text = _MARKS.sub("", unicodedata.normalize("NFD", text))  # then accents are only accents
         text = unicodedata.normalize("NFC", text)
     text = text.translate(_LETTERS)
