@@ -1,1 +1,3 @@
 """Radiolith: a medical image archive."""
+
+__version__ = "0.1.0"
