@@ -1,0 +1,201 @@
+"""URL → function: the DICOMweb edge on one page, and the loop every request goes through.
+
+Owns: the table of routes (capabilities are generated from it), sign-in, and the one place where a failure becomes an
+answer. Must never: know what a handler does. `Edge` is a plain ASGI application; mount it where the service shall be.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from time import perf_counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from radiolith import metrics
+from radiolith.archive.ports import Archive
+from radiolith.config import Limits
+from radiolith.dicomweb import (
+    bulkdata,
+    capabilities,
+    commitment,
+    qido,
+    removal,
+    rendered,
+    status,
+    stow,
+    wado,
+    wadouri,
+)
+from radiolith.dicomweb.auth import Identities, authenticate
+from radiolith.dicomweb.call import Call, ClientGone, service_url
+from radiolith.dicomweb.respond import Answer
+from radiolith.dicomweb.status import NoSuchMethod
+from radiolith.dicomweb.table import Route, Table
+from radiolith.model import Failure, NotFound
+
+_STUDY = "studies/{study}"
+_SERIES = _STUDY + "/series/{series}"
+_INSTANCE = _SERIES + "/instances/{instance}"
+_FRAMES = _INSTANCE + "/frames/{frames}"
+
+ROUTES: tuple[Route, ...] = (
+    # the hot ones first, for the reader; looking up costs the same for all
+    Route("GET", _FRAMES, wado.frames, "Retrieve Frames", "frames"),
+    Route("GET", _SERIES + "/instances", qido.instances, "Search for Study Series Instances", "search"),
+    Route("GET", "studies", qido.studies, "Search for Studies", "search"),
+    Route("POST", "studies", stow.store, "Store Instances", "store"),
+    Route("POST", _STUDY, stow.store, "Store Study Instances", "store"),
+    Route("GET", "series", qido.series, "Search for Series", "search"),
+    Route("GET", "instances", qido.instances, "Search for Instances", "search"),
+    Route("GET", _STUDY + "/series", qido.series, "Search for Study Series", "search"),
+    Route("GET", _STUDY + "/instances", qido.instances, "Search for Study Instances", "search"),
+    *(
+        Route("GET", at + end, function, f"Retrieve {what}{name}", kind)
+        for at, what in ((_STUDY, "Study"), (_SERIES, "Series"), (_INSTANCE, "Instance"))
+        for end, name, function, kind in (
+            ("", "", wado.objects, "retrieve"),
+            ("/metadata", " Metadata", wado.metadata, "metadata"),
+            ("/bulkdata", " Bulkdata", bulkdata.everything, "bulkdata"),
+            ("/pixeldata", " Pixel Data", wado.pixeldata, "bulkdata"),
+            ("/rendered", " Rendered", rendered.rendered, "rendered"),
+            ("/thumbnail", " Thumbnail", rendered.thumbnail, "rendered"),
+            ("/archive", " as ZIP", wado.archive_zip, "retrieve"),
+        )
+    ),
+    Route("GET", _INSTANCE + "/bulkdata/{path*}", bulkdata.by_path, "Retrieve Bulkdata", "bulkdata"),
+    Route("GET", _FRAMES + "/rendered", rendered.rendered, "Retrieve Rendered Frames", "rendered"),
+    Route("GET", _FRAMES + "/thumbnail", rendered.thumbnail, "Retrieve Frame Thumbnail", "rendered"),
+    *(Route("DELETE", at, removal.reject, "Reject (IOCM)", "other") for at in (_STUDY, _SERIES, _INSTANCE)),
+    *(Route("POST", at + "/restore", removal.restore, "Restore", "other") for at in (_STUDY, _SERIES, _INSTANCE)),
+    Route("GET", "{view:rejected}/studies", qido.studies, "Search for Rejected Studies", "search"),
+    Route("GET", "{view:rejected}/series", qido.series, "Search for Rejected Series", "search"),
+    Route("GET", "{view:rejected}/instances", qido.instances, "Search for Rejected Instances", "search"),
+    Route("POST", "commitment-requests/{transaction}", commitment.request, "Request Storage Commitment", "other"),
+    Route("GET", "commitment-requests/{transaction}", commitment.result, "Check Storage Commitment", "other"),
+    Route("GET", "wado", wadouri.wado, "Retrieve by URI (WADO-URI)", "retrieve"),
+    Route("GET", "capabilities", capabilities.describer(lambda: ROUTES), "Retrieve Capabilities", "other"),
+    Route("GET", "", capabilities.describer(lambda: ROUTES), "Retrieve Capabilities", "other"),
+)
+TABLE = Table(ROUTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`service`: the service's absolute URL where the request does not tell it (behind a proxy that rewrites paths).
+    `origins`: foreign pages that may call this service from a browser; none by default (CORS)."""
+
+    service: str = ""
+    origins: frozenset[str] = frozenset()
+
+
+class Edge:
+    def __init__(
+        self,
+        archive: Archive,
+        identities: Identities,
+        limits: Limits | None = None,
+        options: Options | None = None,
+        random: Callable[[int], bytes] = os.urandom,
+    ):
+        self._archive, self._identities = archive, identities
+        self._limits, self._options = limits or Limits(), options or Options()
+        self._random = random
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError("only HTTP is spoken here")
+        begun, kind = perf_counter(), "other"
+        headers = dict(scope["headers"])
+        foreign = self._cross_origin(headers)
+        seen = _Seen(send, foreign)
+        try:
+            route, names = self._route(scope)
+            kind = route.kind
+            answer = _preflight(scope, headers, foreign) or await self._answer(scope, receive, headers, route, names)
+        except ClientGone:
+            return
+        except Failure as failure:
+            answer = self._failed(failure)
+        except Exception:
+            answer = self._surprised()
+        try:
+            await answer(scope, receive, seen)
+        finally:
+            metrics.http_requests.add(f"{min(max(seen.status // 100, 2), 5)}xx")
+            metrics.http_seconds.observe(perf_counter() - begun, kind)
+
+    def _route(self, scope: Scope) -> tuple[Route, dict[str, str]]:
+        path = str(scope["path"]).removeprefix(str(scope.get("root_path", ""))).strip("/")
+        found, names = TABLE.find(path)
+        if not found:
+            raise NotFound("there is no such resource")
+        method = str(scope["method"])
+        if method == "OPTIONS":
+            described = found.values() if path else ROUTES
+            function = capabilities.options(described, allowed(found))
+            return Route("OPTIONS", path, function, "Retrieve Capabilities", "other"), names
+        route = found.get("GET" if method == "HEAD" else method)
+        if route is None:
+            raise NoSuchMethod(allowed(found))
+        return route, names
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], route: Route, names: dict[str, str]
+    ) -> ASGIApp:
+        principal = await authenticate(self._identities, str(scope["method"]), headers, str(scope["scheme"]))
+        service = service_url(scope, headers, self._options.service)
+        call = Call(scope, receive, self._archive, self._limits, principal, names, headers, service)
+        return await route.function(call)
+
+    def _failed(self, failure: Failure) -> Answer:
+        number = status.correlation(self._random)
+        code = status.code(failure)
+        if code >= 500:
+            status.log.error("%s: %s: %s", number, type(failure).__name__, failure)
+        body = status.problem(failure, number)
+        return Answer(body, "application/problem+json", status=code, headers=status.headers(failure))
+
+    def _surprised(self) -> Answer:
+        number = status.correlation(self._random)
+        status.log.exception("%s: unexpected", number)
+        return Answer(status.unexpected(number), "application/problem+json", status=500)
+
+    def _cross_origin(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+        """CORS for the pages on the list: no credentials but a token they bring themselves."""
+        origin = headers.get(b"origin", b"")
+        if not self._options.origins or origin.decode("latin-1") not in self._options.origins:
+            return []
+        return [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE, OPTIONS"),
+            (b"access-control-allow-headers", b"authorization, accept, content-type, range, if-none-match"),
+            (b"access-control-expose-headers", b"etag, link, warning, content-range, location"),
+        ]
+
+
+def _preflight(scope: Scope, headers: dict[bytes, bytes], foreign: list[tuple[bytes, bytes]]) -> Answer | None:
+    """A browser asks, without credentials, whether a page on the list may; all others go on and get their 401."""
+    if foreign and scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+        return Answer(status=204)
+    return None
+
+
+def allowed(found: dict[str, Route]) -> str:
+    methods = {*found, "OPTIONS"} | ({"HEAD"} if "GET" in found else set())
+    return ", ".join(sorted(methods))
+
+
+class _Seen:
+    """Passes messages on, adds what CORS needs, and remembers the status for the metrics."""
+
+    def __init__(self, send: Send, extra: Iterable[tuple[bytes, bytes]]):
+        self._send, self._extra, self.status = send, list(extra), 200
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+            if self._extra:
+                message["headers"] = [*message["headers"], *self._extra]
+        return self._send(message)
