@@ -1,0 +1,102 @@
+"""The change feed: what happened, numbered, for followers with cursors of their own.
+
+Owns: the tables `changes` and `cursors`. Must never: be the only place something is known (a rebuilt index starts a feed
+with a new epoch, and followers replay). Gaps in the numbers are normal.
+
+On PostgreSQL numbers are drawn before transactions commit, so a smaller number may appear after a larger one. Each change
+therefore carries its transaction's id, and followers read only below the oldest transaction still running, in the order
+(transaction id, number): nothing can appear behind a cursor. On SQLite there is one writer, and the number alone does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from radiolith.index.migrations import epoch
+from radiolith.index.session import Reader, Writer
+
+
+class ChangeKind(IntEnum):
+    """What happened. The value is in the database; later kinds are added, none is reused."""
+
+    STORED = 0
+    VERSION = 1
+    ENCODING = 2
+    REJECTED = 3
+    RESTORED = 4
+    SWITCHED = 5
+    QUARANTINED = 6
+    RELEASED = 7
+    FACT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`instance_id` is the row of `instances` (of `quarantine` for QUARANTINED and RELEASED), 0 for FACT."""
+
+    number: int
+    xid: int
+    tenant_id: int
+    kind: ChangeKind
+    study_id: int
+    instance_id: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a follower is. The empty one is the beginning of any feed."""
+
+    epoch: str = ""
+    xid: int = 0
+    number: int = 0
+
+
+def record(tx: Writer, happened: Sequence[tuple[int, ChangeKind, int, int, int]]) -> None:
+    """Append (tenant row, kind, study row, instance row, at) to the feed."""
+    if not happened:
+        return
+    numbers = tx.allocate("changes", len(happened), "number")
+    rows = [
+        (number, tenant_id, int(kind), study_id, instance_id, at)
+        for number, (tenant_id, kind, study_id, instance_id, at) in zip(numbers, happened, strict=True)
+    ]
+    xid = "CAST(CAST(pg_current_xact_id() AS text) AS bigint)" if tx.dialect == "postgresql" else "0"
+    sql = (
+        f"INSERT INTO changes(number, tenant_id, kind, study_id, instance_id, at, xid) VALUES (?, ?, ?, ?, ?, ?, {xid})"  # noqa: S608
+    )
+    tx.run_many(sql, rows)
+
+
+def follow(read: Reader, cursor: Cursor, limit: int = 500) -> tuple[list[Change], Cursor]:
+    """The next changes behind a cursor, and the cursor behind them. A cursor of another epoch starts from the beginning."""
+    now = epoch(read)
+    at = cursor if cursor.epoch == now else Cursor(now)
+    columns = "SELECT number, xid, tenant_id, kind, study_id, instance_id, at FROM changes"
+    if read.dialect == "postgresql":
+        rows = read.all(
+            f"{columns} WHERE xid < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)"
+            " AND (xid, number) > (?, ?) ORDER BY xid, number LIMIT ?",
+            (at.xid, at.number, limit),
+        )
+    else:
+        rows = read.all(f"{columns} WHERE number > ? ORDER BY number LIMIT ?", (at.number, limit))
+    changes = [Change(row[0], row[1], row[2], ChangeKind(row[3]), *row[4:]) for row in rows]
+    if changes:
+        at = Cursor(now, changes[-1].xid, changes[-1].number)
+    return changes, at
+
+
+def load_cursor(read: Reader, name: str) -> Cursor:
+    row = read.one("SELECT epoch, xid, number FROM cursors WHERE name = ?", (name,))
+    return Cursor(*row) if row else Cursor()
+
+
+def save_cursor(tx: Writer, name: str, cursor: Cursor) -> None:
+    tx.run(
+        "INSERT INTO cursors(name, epoch, xid, number) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, xid = excluded.xid, number = excluded.number",
+        (name, cursor.epoch, cursor.xid, cursor.number),
+    )

@@ -1,0 +1,73 @@
+"""Rows of `instances` as `Held`.
+
+Owns: which columns make a Held, and the look-ups of numbers it takes. Must never: decide what is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from radiolith.index import codes
+from radiolith.index.layouts import unpack_layout
+from radiolith.index.session import Reader
+from radiolith.index.uids import unpack_uid
+from radiolith.model import Blob, Held, Identity, Place, Tenant
+
+COLUMNS = (
+    "i.id, i.uid, i.class, i.number, i.segment_id, i.place_start, i.place_length, i.object_id, i.scope_id, i.wrapped_key,"
+    " i.size, i.layout, i.syntax, i.sha256, i.received_at, i.source, i.principal, i.current, i.reason, i.encoding_of"
+)
+
+
+def held(read: Reader, tenant: bytes, study: str, series: str, row: Sequence[Any]) -> Held:
+    (
+        (row_id, uid, sop_class, number, segment, start, length, object_id, scope, wrapped_key),
+        (size, layout, syntax, sha256, received_at, source, principal, is_current, reason, encoding_of),
+    ) = row[:10], row[10:20]
+    place = Place(codes.segment_uid(read, segment), start, length)
+    return Held(
+        row_id,
+        Identity(study, series, unpack_uid(uid)),
+        codes.decode(read, sop_class),
+        number,
+        Blob(place, object_id, tenant, codes.scope(read, scope), wrapped_key, size),
+        unpack_layout(layout, codes.decode(read, syntax)),
+        sha256,
+        received_at,
+        codes.source(read, source),
+        codes.decode(read, principal),
+        bool(is_current),
+        codes.decode(read, reason),
+        encoding_of,
+    )
+
+
+def tenant_uid(read: Reader, tenant_id: int) -> bytes:
+    known = read.memory.recall("tenant uids")
+    uid = known.get(tenant_id)
+    if uid is None:
+        row = read.one("SELECT uid FROM tenants WHERE id = ?", (tenant_id,))
+        uid = bytes(row[0]) if row else b""
+        if row:
+            known[tenant_id] = uid
+    return uid
+
+
+JOINED = (
+    f"SELECT {COLUMNS}, e.uid, s.uid FROM instances i CROSS JOIN series e CROSS JOIN studies s"  # noqa: S608
+    " WHERE e.id = i.series_id AND s.id = e.study_id AND i.tenant_id = ?"
+)
+
+
+def held_joined(read: Reader, tenant: bytes, row: Sequence[Any]) -> Held:
+    """A row of a statement that begins with JOINED."""
+    return held(read, tenant, unpack_uid(row[21]), unpack_uid(row[20]), row)
+
+
+def read_row(read: Reader, tenant: Tenant, instance_id: int) -> Held:
+    """A row that is known to be there."""
+    row = read.one(f"{JOINED} AND i.id = ?", (tenant.id, instance_id))
+    if row is None:
+        raise RuntimeError("an instance row vanished inside its transaction")
+    return held_joined(read, tenant.uid, row)

@@ -1,0 +1,132 @@
+"""Instances: what is held, and where.
+
+Owns: reading rows of `instances` back as `Held`, in the order series are shown. Must never: write (insertion.py inserts,
+facts.py decides), or open the bytes. Everything is found by UID through an index; long answers come in pages, each a
+statement of its own, so that no reader pins the database while bytes are sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from radiolith.index.heldrows import COLUMNS, JOINED, held, held_joined, tenant_uid
+from radiolith.index.identities import IN_CHUNK
+from radiolith.index.insertion import Verdict as Verdict
+from radiolith.index.insertion import insert as insert
+from radiolith.index.session import Reader, Values
+from radiolith.index.uids import pack_uid, unpack_uid
+from radiolith.model import Held, Identity
+
+PAGE = 500  # rows a statement when listing
+
+
+def _shown(current_only: bool, include_rejected: bool) -> str:
+    return (" AND i.current = 1" if current_only else "") + ("" if include_rejected else " AND i.reason = 0")
+
+
+def locate(
+    read: Reader,
+    tenant_id: int,
+    study: str,
+    series: str | None = None,
+    sop: str | None = None,
+    *,
+    current_only: bool = True,
+    include_rejected: bool = False,
+) -> Iterator[Held]:
+    """What is held of a study, a series or an instance, by series number, instance number and order of arrival.
+
+    '' as study and series names the root of non-patient objects. Lazy: use it inside the `read()` block.
+    """
+    shown = _shown(current_only, include_rejected)
+    row = read.one("SELECT id FROM studies WHERE uid = ? AND tenant_id = ?", (pack_uid(study), tenant_id))
+    if row is None:
+        return
+    if series is None:
+        listed = read.all(
+            "SELECT id, uid FROM series WHERE study_id = ? ORDER BY number IS NULL, number, id", (row[0],)
+        )
+    else:
+        listed = read.all("SELECT id, uid FROM series WHERE uid = ? AND study_id = ?", (pack_uid(series), row[0]))
+    tenant = tenant_uid(read, tenant_id)
+    for series_id, series_uid in listed:
+        rows = _one(read, series_id, sop, shown) if sop is not None else _series(read, series_id, shown)
+        name = unpack_uid(series_uid)
+        for found in rows:
+            yield held(read, tenant, study, name, found)
+
+
+def _one(read: Reader, series_id: int, sop: str, shown: str) -> Iterator[Values]:
+    sql = f"SELECT {COLUMNS} FROM instances i WHERE i.uid = ? AND i.series_id = ?{shown} ORDER BY i.received_at, i.object_id"  # noqa: S608
+    yield from read.all(sql, (pack_uid(sop), series_id))
+
+
+def _series(read: Reader, series_id: int, shown: str) -> Iterator[Values]:
+    """Pages along the index (series, number, id); those without a number last."""
+    head = f"SELECT {COLUMNS} FROM instances i WHERE i.series_id = ?"  # noqa: S608
+    first = f"{head} AND i.number IS NOT NULL{shown} ORDER BY i.number, i.id LIMIT ?"
+    more = f"{head} AND (i.number, i.id) > (?, ?){shown} ORDER BY i.number, i.id LIMIT ?"
+    last = f"{head} AND i.number IS NULL AND i.id > ?{shown} ORDER BY i.id LIMIT ?"
+    page = read.all(first, (series_id, PAGE))
+    yield from page
+    while len(page) == PAGE:
+        page = read.all(more, (series_id, page[-1][3], page[-1][0], PAGE))
+        yield from page
+    page = read.all(last, (series_id, 0, PAGE))
+    yield from page
+    while len(page) == PAGE:
+        page = read.all(last, (series_id, page[-1][0], PAGE))
+        yield from page
+
+
+def find_existing(read: Reader, tenant_id: int, identities: Sequence[Identity]) -> dict[Identity, list[Held]]:
+    """Everything held under each identity: all versions and encodings, rejected ones too, in order of arrival."""
+    wanted = set(identities)
+    uids = sorted({pack_uid(identity.sop) for identity in wanted})
+    tenant = tenant_uid(read, tenant_id)
+    found: dict[Identity, list[Held]] = {}
+    for start in range(0, len(uids), IN_CHUNK):
+        chunk = uids[start : start + IN_CHUNK]
+        for one in _by_uids(read, tenant_id, tenant, chunk, ""):
+            if one.identity in wanted:
+                found.setdefault(one.identity, []).append(one)
+    for versions in found.values():
+        versions.sort(key=_by_arrival)
+    return found
+
+
+def _by_uids(read: Reader, tenant_id: int, tenant: bytes, uids: Sequence[bytes], shown: str) -> Iterator[Held]:
+    marks = ", ".join("?" * len(uids))
+    for row in read.all(f"{JOINED} AND i.uid IN ({marks}){shown}", (tenant_id, *uids)):
+        yield held_joined(read, tenant, row)
+
+
+def by_sop(read: Reader, tenant_id: int, sop: str, *, include_rejected: bool = False) -> list[Held]:
+    """The current version of every instance with this SOP Instance UID (one, but for archives that reuse UIDs)."""
+    shown = _shown(True, include_rejected)
+    found = list(_by_uids(read, tenant_id, tenant_uid(read, tenant_id), [pack_uid(sop)], shown))
+    return sorted(found, key=_by_arrival)
+
+
+def by_row(read: Reader, tenant_id: int, instance_id: int) -> Held | None:
+    """The row a change names."""
+    row = read.one(f"{JOINED} AND i.id = ?", (tenant_id, instance_id))
+    return held_joined(read, tenant_uid(read, tenant_id), row) if row else None
+
+
+def versions(read: Reader, tenant_id: int, identity: Identity) -> list[Held]:
+    """All versions and encodings of one instance, rejected ones too, in order of arrival."""
+    return find_existing(read, tenant_id, [identity]).get(identity, [])
+
+
+def conflicts(read: Reader, tenant_id: int, limit: int = 100) -> list[Held]:
+    """Versions somebody should decide about."""
+    rows = read.all(
+        "SELECT id FROM instances WHERE tenant_id = ? AND conflict = 1 ORDER BY id LIMIT ?", (tenant_id, limit)
+    )
+    found = (by_row(read, tenant_id, row[0]) for row in rows)
+    return [one for one in found if one is not None]
+
+
+def _by_arrival(one: Held) -> tuple[int, bytes]:
+    return one.received_at, one.blob.object_id

@@ -1,0 +1,90 @@
+"""Bringing a database to the schema this program was written for.
+
+Owns: the numbered steps and the version row. Must never: run by itself (the caller copies a home first), or open a database
+that a newer program made. A step is a function of the transaction; each runs in one, so that a step is done or not begun.
+See docs/decisions/030.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from radiolith.index import schema
+from radiolith.index.database import Database, open_database
+from radiolith.index.session import Reader, Writer
+from radiolith.model import BadInput, Failure, Unavailable
+
+_LOCK = 0x52414449  # PostgreSQL advisory lock: one migration at a time
+
+
+def _first(tx: Writer, random: Callable[[int], bytes]) -> None:
+    for statement in schema.statements(tx.dialect):
+        tx.run(statement)
+    tx.run("INSERT INTO meta(key, value) VALUES ('epoch', ?)", (random(8).hex(),))
+
+
+STEPS: dict[int, Callable[[Writer, Callable[[int], bytes]], None]] = {1: _first}
+
+
+def version(read: Reader) -> int:
+    """The schema version of a database, 0 when it is empty."""
+    if read.dialect == "sqlite":
+        known = read.one("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'")
+    else:
+        known = read.one("SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'meta'")
+    if known is None:
+        return 0
+    row = read.one("SELECT value FROM meta WHERE key = 'version'")
+    return int(row[0]) if row else 0
+
+
+def check(database: Database) -> None:
+    """Refuse a database that is not exactly ours: BadInput naming both versions; Unavailable when it is unreachable."""
+    with database.read() as read:
+        found = version(read)
+    if found > schema.VERSION:
+        raise BadInput(
+            f"the index has schema version {found}, this program knows {schema.VERSION}: it was made by a newer Radiolith; use that one"
+        )
+    if found < schema.VERSION:
+        raise BadInput(
+            f"the index has schema version {found}, this program needs {schema.VERSION}: run the upgrade first"
+        )
+
+
+def migrate(url: str, random: Callable[[int], bytes] = os.urandom) -> int:
+    """Create or upgrade the database; returns the version it had. BadInput when it is newer than this program."""
+    database = open_database(url)
+    try:
+        before = -1
+        while True:
+            with database.write() as tx:
+                if tx.dialect == "postgresql":
+                    tx.all("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
+                found = version(tx)
+                before = found if before < 0 else before
+                if found > schema.VERSION:
+                    raise BadInput(
+                        f"the index has schema version {found}, this program knows {schema.VERSION}: it was made by a newer Radiolith"
+                    )
+                if found == schema.VERSION:
+                    return before
+                STEPS[found + 1](tx, random)
+                tx.run(
+                    "INSERT INTO meta(key, value) VALUES ('version', ?) ON CONFLICT (key) DO UPDATE SET value = ?",
+                    (str(found + 1),) * 2,
+                )
+    except Failure:
+        raise
+    finally:
+        try:
+            database.close()
+        except Unavailable:
+            pass
+
+
+def epoch(read: Reader) -> str:
+    """The feed's epoch: a rebuilt index has another one."""
+    row = read.one("SELECT value FROM meta WHERE key = 'epoch'")
+    return str(row[0]) if row else ""

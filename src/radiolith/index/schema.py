@@ -1,0 +1,218 @@
+"""The tables, once, for both databases.
+
+Owns: every table, column and index, and how they are written in SQLite's and PostgreSQL's words. Must never: run anything
+(migrations.py does). Column types are `id` (own row number), `int` (64 bit), `text` (compared by code point), `blob`.
+A trailing `!` means NOT NULL. Small dictionaries (`codes`, `segments`, `scopes`) keep an instance's row near 200 bytes; UIDs
+are packed (uids.py), so 64 characters take 32 bytes. Every row of a tenant's data begins its keys with, or carries, tenant_id.
+
+Counts and sets on studies and series ("visible": current version, not rejected) are maintained by instances.py and facts.py
+inside the transaction that changes them, so that no question ever counts rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+VERSION = 1  # of the schema; a database with a newer one is refused
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`columns`: 'name type' in order. `key`: primary key columns when there is no `id` column (clustered on SQLite)."""
+
+    name: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    name: str
+    table: str
+    columns: tuple[str, ...]
+    unique: bool = False
+    where: str = ""
+    only: str = ""  # the dialect that needs it
+
+
+def _table(name: str, columns: str, key: str = "") -> Table:
+    return Table(name, tuple(part.strip() for part in columns.split(",")), tuple(key.split()))
+
+
+TABLES = (
+    _table("meta", "key text!, value text!", "key"),
+    _table("tenants", "id id, uid blob!, name text!, at int!, fact blob!"),
+    # kind: codes.Code; tenant 0 for the standard's own vocabulary
+    _table("codes", "id id, tenant_id int!, kind int!, value text!"),
+    # state: 0 open, 1 sealed; indexed_end: every record before it is indexed
+    _table("segments", "id id, uid blob!, tier text!, state int!, indexed_end int!, bytes int!"),
+    # kind: scopes.ScopeKind; study: packed UID or empty
+    _table("scopes", "id id, tenant_id int!, kind int!, study blob!, uid blob!, position int!"),
+    # anchor: packed study UID of a patient without an ID; first_key: received_at and object id the columns come from
+    _table(
+        "patients",
+        "id id, tenant_id int!, anchor blob, first_key blob!, state int!, patient_name text, patient_id text, issuer text,"
+        " birth_date int, sex text, traits text",
+    ),
+    _table(
+        "patient_identifiers",
+        "tenant_id int!, value text!, issuer text!, issuer_type text!, type text!, patient_id int!",
+        "tenant_id value issuer",
+    ),
+    # other identifiers a header claims for its patient (OtherPatientIDsSequence): searched, never identity
+    _table(
+        "claimed_identifiers",
+        "tenant_id int!, value text!, issuer text!, patient_id int!, issuer_type text!, type text!",
+        "tenant_id value issuer patient_id",
+    ),
+    # folded names and phonetic keys; kind: person.NameKind; owner: patient or study row
+    _table("names", "tenant_id int!, kind int!, name text!, owner_id int!", "tenant_id kind name owner_id"),
+    _table(
+        "studies",
+        "id id, tenant_id int!, uid blob!, patient_id int, first_key blob!, study_date int!, study_time text, accession text,"
+        " accession_issuer text, study_code text, description text, referring text, timezone text, modalities text!,"
+        " classes text!, series int!, instances int!, rejected int!, size int!, changed_at int!",
+    ),
+    # ModalitiesInStudy in the order studies are listed
+    _table(
+        "study_modalities",
+        "tenant_id int!, modality text!, study_date int!, study_id int!",
+        "tenant_id modality study_date study_id",
+    ),
+    _table(
+        "series",
+        "id id, tenant_id int!, study_id int!, uid blob!, first_key blob!, number int, modality text, description text,"
+        " body_part text, laterality text, station text, institution text, step_date int, step_time text, protocol text,"
+        " manufacturer text, classes text!, instances int!, rejected int!, size int!",
+    ),
+    # items of RequestAttributesSequence
+    _table(
+        "series_requests",
+        "series_id int!, item int!, tenant_id int!, step text!, procedure text!, accession text!",
+        "series_id item",
+    ),
+    # one row a version or encoding; version counts within the identity in order of arrival; reason: code, 0 when not rejected
+    _table(
+        "instances",
+        "id id, tenant_id int!, series_id int!, uid blob!, version int!, current int!, conflict int!, policy int!, reason int!,"
+        " number int, class int!, syntax int!, content_date int, content_time text, row_count int, column_count int, bits int,"
+        " frames int, received_at int!, source int!, principal int!, segment_id int!, place_start int!, place_length int!,"
+        " scope_id int!, size int!, object_id blob!, wrapped_key blob!, sha256 blob!, layout blob!, encoding_of blob",
+    ),
+    # records whose bytes were held already when they got here: two senders at once
+    _table("duplicates", "object_id blob!, instance_id int!", "object_id"),
+    # the last word on an identity; kind: facts.Decision
+    _table(
+        "decisions",
+        "tenant_id int!, study blob!, series blob!, sop blob!, kind int!, at int!, fact blob!, value text!",
+        "tenant_id study series sop kind",
+    ),
+    _table(
+        "facts",
+        "object_id blob!, tenant_id int!, kind text!, at int!, by_name text!, known int!, body text!",
+        "object_id",
+    ),
+    # users, tokens, peers, settings made by facts; removed rows stay so that an older fact cannot bring them back
+    _table(
+        "registry",
+        "tenant_id int!, kind text!, name text!, at int!, fact blob!, removed int!, body text!",
+        "tenant_id kind name",
+    ),
+    _table("token_uses", "secret blob!, used_at int!", "secret"),
+    _table(
+        "sessions",
+        "secret blob!, tenant_id int!, user_name text!, created_at int!, seen_at int!, expires_at int!, address text!",
+        "secret",
+    ),
+    _table(
+        "quarantine",
+        "id id, tenant_id int!, object_id blob!, segment_id int!, place_start int!, place_length int!, scope_id int!,"
+        " wrapped_key blob!, size int!, original_size int!, sha256 blob!, reason text!, received_at int!, source int!, principal int!, study text!,"
+        " series text!, sop text!, released_at int, released_as blob",
+    ),
+    _table(
+        "audit",
+        "id id, tenant_id int!, at int!, principal text!, action text!, study blob!, purpose text!, outcome text!, source text!,"
+        " count int!, detail text!",
+    ),
+    # xid: PostgreSQL's transaction id, 0 on SQLite
+    _table("changes", "number id, tenant_id int!, kind int!, study_id int!, instance_id int!, at int!, xid int!"),
+    _table("cursors", "name text!, epoch text!, xid int!, number int!", "name"),
+    # storage commitment requests; state: 0 pending, 1 done; items and result as JSON; no fact: asked again after a rebuild
+    _table(
+        "commitments",
+        "tenant_id int!, transaction_uid text!, requested_at int!, claimed_at int!, state int!, items text!, result text!",
+        "tenant_id transaction_uid",
+    ),
+    _table("nodes", "name text!, started_at int!, seen_at int!, body text!", "name"),
+    _table("leases", "name text!, owner text!, until int!", "name"),
+)
+
+INDICES = (
+    Index("tenants_uid", "tenants", ("uid",), unique=True),
+    Index("codes_value", "codes", ("kind", "tenant_id", "value"), unique=True),
+    Index("segments_uid", "segments", ("uid",), unique=True),
+    Index("scopes_study", "scopes", ("study", "kind", "tenant_id", "uid"), unique=True),
+    Index("patients_anchor", "patients", ("anchor", "tenant_id"), unique=True, where="anchor IS NOT NULL"),
+    Index("claimed_patient", "claimed_identifiers", ("patient_id",)),
+    Index("patients_birth", "patients", ("tenant_id", "birth_date"), where="birth_date IS NOT NULL"),
+    Index("studies_uid", "studies", ("uid", "tenant_id"), unique=True),
+    Index("studies_date", "studies", ("tenant_id", "study_date", "id")),
+    Index("studies_rejected", "studies", ("tenant_id", "study_date", "id"), where="rejected > 0"),
+    Index("studies_patient", "studies", ("patient_id",)),
+    Index("studies_accession", "studies", ("tenant_id", "accession"), where="accession IS NOT NULL"),
+    Index("studies_code", "studies", ("tenant_id", "study_code"), where="study_code IS NOT NULL"),
+    Index("series_uid", "series", ("uid", "study_id"), unique=True),
+    Index("series_study", "series", ("study_id", "id")),
+    Index("series_step", "series", ("tenant_id", "step_date", "study_id"), where="step_date IS NOT NULL"),
+    Index("requests_step", "series_requests", ("tenant_id", "step")),
+    Index("requests_procedure", "series_requests", ("tenant_id", "procedure")),
+    Index("instances_uid", "instances", ("uid", "series_id", "version"), unique=True),
+    Index("instances_series", "instances", ("series_id", "number", "id")),
+    Index("instances_conflict", "instances", ("tenant_id",), where="conflict = 1"),
+    Index("duplicates_instance", "duplicates", ("instance_id",)),
+    Index("facts_unknown", "facts", ("kind",), where="known = 0"),
+    Index("quarantine_object", "quarantine", ("object_id",), unique=True),
+    Index("quarantine_tenant", "quarantine", ("tenant_id", "id")),
+    Index("sessions_expiry", "sessions", ("expires_at",)),
+    Index("audit_tenant", "audit", ("tenant_id", "id")),
+    Index("changes_order", "changes", ("xid", "number"), only="postgresql"),
+)
+
+_TYPES = {
+    "sqlite": {"id": "INTEGER PRIMARY KEY AUTOINCREMENT", "int": "INTEGER", "text": "TEXT", "blob": "BLOB"},
+    "postgresql": {
+        "id": "BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY",
+        "int": "BIGINT",
+        "text": 'TEXT COLLATE "C"',
+        "blob": "BYTEA",
+    },
+}
+
+
+def create_table(table: Table, dialect: str) -> str:
+    types = _TYPES[dialect]
+    lines: list[str] = []
+    for column in table.columns:
+        name, kind = column.split(" ")
+        lines.append(f"{name} {types[kind.rstrip('!')]}{' NOT NULL' if kind.endswith('!') else ''}")
+    if table.key:
+        lines.append(f"PRIMARY KEY ({', '.join(table.key)})")
+    tail = " WITHOUT ROWID" if table.key and dialect == "sqlite" else ""
+    return f"CREATE TABLE {table.name} ({', '.join(lines)}){tail}"
+
+
+def create_index(index: Index, dialect: str) -> str:
+    columns = list(index.columns)
+    if dialect == "sqlite" and columns[-1] == "id":
+        columns.pop()  # every SQLite index ends in the row number already
+    unique = "UNIQUE " if index.unique else ""
+    where = f" WHERE {index.where}" if index.where else ""
+    return f"CREATE {unique}INDEX {index.name} ON {index.table} ({', '.join(columns)}){where}"
+
+
+def statements(dialect: str) -> list[str]:
+    """All of version 1, in order."""
+    made = [create_table(table, dialect) for table in TABLES]
+    made += [create_index(index, dialect) for index in INDICES if index.only in ("", dialect)]
+    return made
