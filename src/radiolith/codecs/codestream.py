@@ -27,6 +27,7 @@ class Codestream:
     ycc: bool | None = None  # components are luminance and chrominance; None if the stream does not say
     process: int = 0  # JPEG: low byte of the SOF marker
     transform: bool = False  # JPEG 2000: multiple component transform in use
+    reversible: bool = True  # JPEG 2000: 5-3 wavelet; only then does the codec give what was put in
 
 
 def jpeg(data: memoryview) -> Codestream:
@@ -81,5 +82,14 @@ def jpeg2000(data: memoryview) -> Codestream:
     if x1 <= x0 or y1 <= y0:
         raise BadInput("a JPEG 2000 frame of no size")
     style = head.find(b"\xff\x52", at)
-    transform = 0 <= style < len(head) - 8 and head[style + 8] == 1
-    return Codestream(y1 - y0, x1 - x0, samples, (depth & 0x7F) + 1, signed=bool(depth & 0x80), transform=transform)
+    if style < 0 or len(head) < style + 14:
+        raise BadInput("a JPEG 2000 frame without its coding style")
+    return Codestream(
+        y1 - y0,
+        x1 - x0,
+        samples,
+        (depth & 0x7F) + 1,
+        signed=bool(depth & 0x80),
+        transform=head[style + 8] == 1,
+        reversible=head[style + 13] == 1,
+    )

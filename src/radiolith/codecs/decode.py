@@ -237,10 +237,18 @@ def jpeg2k(p: PixelDescription, data: memoryview) -> Decoded:
 
 
 def htj2k(p: PixelDescription, data: memoryview) -> Decoded:
-    """High-throughput JPEG 2000."""
+    """High-throughput JPEG 2000.
+
+    imagecodecs' OpenJPH wrapper does not clip: a lossy overshoot beyond white comes out black. OpenJPEG, six times
+    slower, clips; it gets the irreversible codestreams, in which overshoots are the rule.
+    """
     stream = codestream.jpeg2000(data)
     _agree(p, stream)
-    return Decoded(_interleaved(p, imagecodecs.htj2k_decode(bytes(data))), _after_transform(p, stream))
+    if stream.reversible:
+        pixels = imagecodecs.htj2k_decode(bytes(data))
+    else:
+        pixels = imagecodecs.jpeg2k_decode(bytes(data), numthreads=1)
+    return Decoded(_interleaved(p, pixels), _after_transform(p, stream), lossy=not stream.reversible)
 
 
 def _after_transform(p: PixelDescription, stream: Codestream) -> str:
@@ -267,16 +275,32 @@ def jpegxl(p: PixelDescription, data: memoryview) -> Decoded:
 
 
 def reduced(p: PixelDescription, data: memoryview, levels: int) -> Array | None:
-    """The frame at 1 / 2**levels of its size where the codestream offers that cheaply (HTJ2K); else None."""
+    """The frame at 1 / 2**levels of its size where the codestream offers that cheaply (HTJ2K); else None.
+
+    Low resolutions of a wavelet overshoot, and the codec does not clip. With a spare bit in the cells the overshoot can
+    be told from a value and is clipped here; without (8 or 16 bits of precision) there is no reduced decoding.
+    """
     if registry.syntax(p.syntax).decode != "htj2k" or levels < 1:
         return None
     stream = codestream.jpeg2000(data)
     _agree(p, stream)
+    if stream.precision in (8, 16) or stream.precision > 16 or p.samples != 1 or not stream.reversible:
+        return None
     pixels = imagecodecs.htj2k_decode(bytes(data), skipres=levels)
-    if p.samples > 1 and pixels.shape[0] == p.samples:
-        pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0))
-    expected = (-(-p.rows >> levels), -(-p.columns >> levels))
-    return _cells(p, pixels) if abs(pixels.shape[0] - expected[0]) <= 1 else None
+    if abs(pixels.shape[0] - (p.rows >> levels)) > 1 or abs(pixels.shape[1] - (p.columns >> levels)) > 1:
+        return None
+    low = -(1 << (stream.precision - 1)) if stream.signed else 0
+    clipped = np.clip(pixels.view(f"i{pixels.dtype.itemsize}"), low, low + (1 << stream.precision) - 1)
+    return _cells(p, clipped.astype(pixels.dtype))
+
+
+def seen(p: PixelDescription, pixels: Array) -> PixelDescription:
+    """The description, with Bits Stored widened if a codestream holds larger values than the header promises."""
+    if registry.syntax(p.syntax).decode in ("native", "rle", "deflated") or p.bits_stored >= p.bits_allocated:
+        return p
+    if p.signed or not len(pixels) or int(pixels.max()) < 1 << p.bits_stored:
+        return p
+    return replace(p, bits_stored=p.bits_allocated, high_bit=p.bits_allocated - 1)
 
 
 DECODERS: dict[str, Decoder] = {

@@ -141,14 +141,13 @@ class Header:
         return 1.0, 1.0
 
     def rewrite(self, changed: Changed) -> bytes:
-        """The whole header (file meta excluded) for frames that are as `changed` says; VR as its syntax demands."""
+        """The whole header (file meta excluded) in Explicit VR Little Endian, for frames that are as `changed` says."""
         ds = parse(self._data, self._opened.syntax, everything=True)
-        row = registry.syntax(changed.syntax)
         if registry.syntax(self._opened.syntax).big_endian:
             ds.walk(lambda _ds, _element: None)  # raw values are in the old byte order: convert every one
         _patch(ds, changed)
         out = DicomBytesIO()
-        out.is_little_endian, out.is_implicit_VR = True, row.implicit
+        out.is_little_endian, out.is_implicit_VR = True, False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             write_dataset(out, ds)

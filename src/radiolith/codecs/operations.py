@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import asdict, replace
 from typing import Any, cast
@@ -9,11 +10,12 @@ from typing import Any, cast
 import imagecodecs
 import numpy as np
 
-from radiolith.codecs import registry
-from radiolith.codecs.decode import Array, Decoded, decode, values
-from radiolith.codecs.description import PixelDescription, Window, check
+from radiolith.codecs import registry, wire
+from radiolith.codecs.decode import Array, Decoded, decode, seen, values
+from radiolith.codecs.description import PIXEL_DATA, PixelDescription, Window, check
 from radiolith.codecs.encode import ENCODERS, Encoding
 from radiolith.codecs.header import Header
+from radiolith.codecs.limits import Limits
 from radiolith.codecs.picture import MEDIA_TYPES, srgb_profile
 from radiolith.codecs.picture import encode as encode_picture
 from radiolith.codecs.render import Shown, render
@@ -66,7 +68,7 @@ def decoded(served: Served, frame: tuple[int, memoryview, int]) -> tuple[PixelDe
 def decode_frame(served: Served, control: Control, blobs: list[bytearray]) -> Answer:
     """The sample values of one frame."""
     p, found = decoded(served, frames_of(control, blobs)[0])
-    pixels = values(p, found.pixels)
+    pixels = values(seen(p, found.pixels), found.pixels)
     answer: Control = {
         "rows": pixels.shape[0],
         "columns": pixels.shape[1],
@@ -131,7 +133,25 @@ def warm_up() -> None:
     header.rewrite(Changed(registry.EXPLICIT_LE, "RGB", 0, 8, 8, 7, False, 3, True, 1.0, "ISO_10918_1"))
 
 
-# (0028,0004) MONOCHROME2, (0028,0010) 64, (0028,0011) 64, (0028,0100) 16 in Implicit VR Little Endian
+def rehearse(limits: Limits) -> None:
+    """Render one typical frame in a decoder that waits for its client.
+
+    After a fork every page of the interpreter's heap costs a fault when first written: some 8 ms on the first request.
+    """
+    served = Served(limits)
+    frame = bytearray(2 * _REHEARSED_SIDE * _REHEARSED_SIDE)
+    control: Control = {"syntax": registry.IMPLICIT_LE, "pixel_tag": PIXEL_DATA, "pixel_vr": ""}
+    open_object(served, control, [bytearray(_WARM_HEADER)])
+    fields = asdict(Wanted())
+    fields.pop("presentation")
+    request = wire.pack({"op": "render", "frames": [[0, 0]], "want": fields}, [memoryview(frame)])
+    text = bytes(request[0])
+    control = json.loads(text[text.index(b"{") :])
+    render_frames(served, control, [frame, bytearray()])
+
+
+_REHEARSED_SIDE = 512
+# (0028,0004) MONOCHROME2, (0028,0010) 512, (0028,0011) 512, (0028,0100) 16 in Implicit VR Little Endian
 _WARM_HEADER = bytes.fromhex(
     "280004000c0000004d4f4e4f4348524f4d453220280010000200000040002800110002000000400028000001020000001000"
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from radiolith.codecs import geometry, picture, registry
 from radiolith.codecs.colour import to_rgb
-from radiolith.codecs.decode import Array, decode, reduced
+from radiolith.codecs.decode import Array, decode, reduced, seen
 from radiolith.codecs.description import PixelDescription, Window
 from radiolith.codecs.requests import Wanted
 from radiolith.codecs.tone import to_grey, tone_of
@@ -60,7 +60,7 @@ def _one(shown: Shown, want: Wanted) -> Array:
     viewport = want.viewport or ((geometry.THUMBNAIL_SIDE,) * 2 + (None,) * 4 if want.thumbnail else None)
     grey, photometric = _samples(shown, viewport)
     if p.monochrome:
-        drawn = to_grey(p, grey, tone_of(p, requested_window(want)))
+        drawn = to_grey(seen(p, grey), grey, tone_of(p, requested_window(want)))
     else:
         drawn = to_rgb(p, grey, photometric)
     drawn = geometry.squared(drawn, p.aspect)

@@ -118,3 +118,10 @@ def warm_up() -> None:
     from radiolith.codecs import operations
 
     operations.warm_up()
+
+
+def rehearse(limits: Limits) -> None:
+    """Do one typical piece of work before the client comes."""
+    from radiolith.codecs import operations
+
+    operations.rehearse(limits)

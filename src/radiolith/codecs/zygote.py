@@ -33,13 +33,17 @@ _EARLY_DEATH_PAUSE_MS = 500  # between forks while decoders die before they serv
 _CANNOT_CONFINE = 77  # exit status of a decoder that could not lock itself in
 
 Serve = Callable[[socket.socket, Limits], None]
+Rehearse = Callable[[Limits], None]
 
 
 class Zygote:
     """The loop. `listener` is shared with the decoders; end of file on `control` means the server is gone."""
 
-    def __init__(self, listener: socket.socket, control: int, limits: Limits, serve: Serve, *, unconfined: bool):
-        self._listener, self._control, self._limits, self._serve = listener, control, limits, serve
+    def __init__(
+        self, listener: socket.socket, control: int, limits: Limits, work: tuple[Rehearse, Serve], *, unconfined: bool
+    ):
+        self._listener, self._control, self._limits = listener, control, limits
+        self._rehearse, self._serve = work
         self._unconfined = unconfined
         self._idle: set[int] = set()
         self._busy: set[int] = set()
@@ -131,6 +135,7 @@ class Zygote:
             layers = confine.confine(self._memory, self._limits.cpu_seconds, signal.SIGKILL)
             if "seccomp" not in layers and not self._unconfined:
                 os._exit(_CANNOT_CONFINE)
+            self._rehearse(self._limits)
             connection, _ = self._listener.accept()
             self._listener.close()
             os.write(self._status_w, _BUSY.pack(os.getpid()))
@@ -162,6 +167,7 @@ def main() -> None:
     if config["verbose"]:
         sys.stderr.write(f"radiolith: decoders ready after {time.monotonic() - started:.2f} s\n")
     try:
-        Zygote(listener, config["control"], limits, worker.serve, unconfined=config["unconfined"]).run()
+        work = (worker.rehearse, worker.serve)
+        Zygote(listener, config["control"], limits, work, unconfined=config["unconfined"]).run()
     finally:
         shutil.rmtree(config["directory"], ignore_errors=True)
