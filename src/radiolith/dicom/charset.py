@@ -64,9 +64,9 @@ _ESCAPES: dict[bytes, tuple[int, str]] = {
     b"-b": (1, "iso8859_15"),
 }
 
-_TOKEN = re.compile(
-    rb"\x1b(?P<escape>\$[()]?[@-Z]|[()\-][@-Zb])|(?P<reset>[\t\n\f\r\\^=])|(?P<text>[^\x1b\t\n\f\r\\^=]+|\x1b)"
-)
+_ESCAPE = re.compile(rb"\x1b(\$[()]?[@-Z]|[()\-][@-Zb])")
+_CONTROLS = re.compile(rb"([\t\n\f\r])")
+_DELIMITERS = re.compile(rb"([\t\n\f\r\\^=])")
 _LOW_OR_HIGH = re.compile(rb"[\x80-\xff]+|[^\x80-\xff]+")
 
 
@@ -115,24 +115,25 @@ def _decode_extended(raw: bytes, first: str) -> str:
     """Code extension: escapes set the two halves of the code table, delimiters set them back."""
     parts: list[str] = []
     low, high = "", first
-    for token in _TOKEN.finditer(raw):
-        escape = token["escape"]
-        if escape is not None:
-            half, name = _ESCAPES.get(escape, (2, ""))
+    for number, piece in enumerate(_ESCAPE.split(raw)):
+        if number % 2:
+            half, name = _ESCAPES.get(piece, (2, ""))
             low = name if half == 0 else low
             high = name if half == 1 else high
-        elif token["reset"] is not None and (not low or token["reset"] < b" "):
-            parts.append(token["reset"].decode("ascii"))
-            low = ""
-            high = first if first != "ascii" else high  # writers forget to repeat the escape
-        else:
-            parts.append(_decode_run(token[0], low, high))
+            continue
+        # in a two-byte lower half the bytes of delimiters are halves of characters
+        for place, run in enumerate((_CONTROLS if low else _DELIMITERS).split(piece)):
+            if place % 2:
+                low = ""
+                high = first if first != "ascii" else high  # writers forget to repeat the escape
+                parts.append(run.decode("ascii"))
+            else:
+                parts.append(_decode_run(run, low, high))
     return "".join(parts)
 
 
 def _decode_run(run: bytes, low: str, high: str) -> str:
     """Bytes between escapes: the lower half may be a two-byte set, the upper half is what `high` says."""
-    run = run.replace(b"\x1b", b"")
     if not low:
         return run.decode(high, "replace")
     escape = b"\x1b$(D" if low == "iso2022_jp_2" else b"\x1b$B"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from radiolith.dicom.limits import Limits, Unparsable, exceeded
+from radiolith.dicom.limits import LIMITS, Limits, Unparsable, exceeded
 
 PIECE = 64 * 1024
 """Bytes that come out at once."""
@@ -83,3 +83,13 @@ class Inflater:
             raise exceeded("inflated size", "bytes", limits.inflated_bytes)
         if self.came_out > limits.inflate_free_bytes and self.came_out > consumed * limits.inflate_ratio:
             raise exceeded("inflate ratio", "bytes per byte", limits.inflate_ratio)
+
+
+def inflate(data: bytes, size: int, limits: Limits = LIMITS) -> bytes:
+    """The first `size` inflated bytes of a deflated dataset, or all if it has fewer. `size` is the caller's bound."""
+    out = bytearray()
+    for piece in Inflater(limits).feed(data):
+        out += piece
+        if len(out) >= size:
+            break
+    return bytes(out[:size])

@@ -1,0 +1,257 @@
+"""The DICOM JSON Model of a header (PS3.18 annex F), written straight from its bytes.
+
+Owns: attributes to JSON and the paths of bulk data. Must never: recurse, load pydicom, or put a long binary value in
+line. Memory is the header plus the JSON. Decisions: group lengths are left out (F.2.2); decimal strings keep their
+digits; a DS or IS that is no number stays a string; NaN and infinities are strings, since JSON has no word for them;
+a broken number element becomes UN with its bytes in line; of a repeated element the last one counts.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable
+from json.encoder import encode_basestring
+from math import isfinite
+
+from radiolith.dicom import charset as charsets
+from radiolith.dicom import syntax, values
+from radiolith.dicom.limits import LIMITS, UNDEFINED, Limits, Unparsable, exceeded
+from radiolith.dicom.tokens import ELEMENT, ITEM_START, ITEM_STOP, PIXELS, SEQUENCE, SEQUENCE_STOP, Tokens
+from radiolith.dicom.values import BINARY, NUMBERS
+from radiolith.model import NotFound, Row
+
+BULK_THRESHOLD = 1024
+"""Bytes: longer binary values are given as BulkDataURI. Most headers then fit in one network packet or few."""
+
+TEXT_THRESHOLD = 64 * 1024
+"""Bytes: the same for texts and numbers, which many clients read only in line."""
+
+_REORDER_MAX = 64 * 1024 * 1024
+"""Bytes of JSON that are sorted out again when a header repeats elements; beyond, the header is refused."""
+
+_PATH_MAX = 2 * 64 + 1
+"""Steps of a bulk data path: sequence and item number for each level, and the element."""
+
+
+def to_json(
+    data: bytes,
+    transfer_syntax: str,
+    *,
+    bulk_uri: Callable[[str], str],
+    bulk_threshold: int = BULK_THRESHOLD,
+    tail: bytes = b"",
+    limits: Limits = LIMITS,
+) -> bytes:
+    """One JSON object for a dataset.
+
+    `data` begins with the first element and reaches at least up to the pixel data element; where it holds that
+    element's header, the pixel data appear as BulkDataURI. `transfer_syntax` is the actual encoding
+    (`Scan.actual_encoding`). `bulk_uri` makes the URI of an attribute path ('00091010', '52009229/1/00082112', items
+    counted from 1). `tail` holds the elements behind the pixel data. Raises LimitExceeded.
+    """
+    writer = _Writer(bulk_uri, bulk_threshold)
+    encoding = syntax.encoding(transfer_syntax)
+    for part in (data, tail):
+        if part:
+            writer.write(part, Tokens(part, encoding, limits))
+    return writer.result()
+
+
+class _Writer:
+    """Tokens in, pieces of JSON out. Keeps the path and the character set of every open level."""
+
+    def __init__(self, bulk_uri: Callable[[str], str], threshold: int) -> None:
+        self._bulk_uri = bulk_uri
+        self._threshold = threshold
+        self._out: list[str] = []
+        self._charset: tuple[str, ...] = ()
+        self._last = -1
+        self._repeats = False
+        self._levels: list[tuple[tuple[str, ...], int]] = []  # (character set, last tag) of the levels outside
+        self._path: list[str] = []
+
+    def write(self, data: bytes, tokens: Tokens) -> None:
+        out = self._out.append
+        for kind, tag, vr, start, length, big in tokens:
+            if kind == ELEMENT:
+                if tag & 0xFFFF == 0:
+                    continue
+                comma = self._comma(tag)
+                out(f'{comma}"{tag:08X}":{{"vr":"{vr}"{self._value(data, tag, vr, start, length, big)}}}')
+            elif kind == SEQUENCE:
+                out(f'{self._comma(tag)}"{tag:08X}":{{"vr":"SQ","Value":[')
+                self._path += (f"{tag:08X}", "0")
+            elif kind == ITEM_START:
+                number = int(self._path[-1]) + 1
+                self._path[-1] = str(number)
+                out(",{" if number > 1 else "{")
+                self._levels.append((self._charset, self._last))
+                self._last = -1
+            elif kind == ITEM_STOP:
+                out("}")
+                self._charset, self._last = self._levels.pop()
+            elif kind == SEQUENCE_STOP:
+                empty = self._path[-1] == "0"
+                del self._path[-2:]
+                if empty:  # an empty sequence has no Value
+                    self._out[-1] = self._out[-1].removesuffix(',"Value":[') + "}"
+                else:
+                    out("]}")
+            elif kind == PIXELS:
+                uri = encode_basestring(self._bulk_uri(f"{tag:08X}"))
+                out(f'{self._comma(tag)}"{tag:08X}":{{"vr":"{vr}","BulkDataURI":{uri}}}')
+
+    def _comma(self, tag: int) -> str:
+        last = self._last
+        if tag <= last:
+            self._repeats = True
+        self._last = tag
+        return "," if last >= 0 else ""
+
+    def _value(self, data: bytes, tag: int, vr: str, start: int, length: int, big: bool) -> str:
+        """The second name of an attribute, with a comma before; '' when it is empty."""
+        if not length:
+            return ""
+        if length > self._threshold and (vr in BINARY or length > TEXT_THRESHOLD):
+            path = "/".join((*self._path, f"{tag:08X}"))
+            return f',"BulkDataURI":{encode_basestring(self._bulk_uri(path))}'
+        raw = data[start : start + length]
+        if vr in BINARY:
+            return f',"InlineBinary":"{b64encode(_little(raw, vr, big)).decode()}"'
+        if tag == 0x00080005:
+            self._charset = charsets.terms(raw)
+        listed = _listed(raw, vr, self._charset, big)
+        if listed is None:
+            return f',"InlineBinary":"{b64encode(raw).decode()}"'
+        return f',"Value":[{listed}]' if listed else ""
+
+    def result(self) -> bytes:
+        text = f"{{{''.join(self._out)}}}".encode("utf-8", "replace")
+        if not self._repeats:
+            return text
+        if len(text) > _REORDER_MAX:
+            raise exceeded("disordered header", "bytes of JSON", _REORDER_MAX)
+        import orjson
+
+        return orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS)
+
+
+_WORDS = {"OW": 2, "OL": 4, "OF": 4, "OD": 8, "OV": 8}
+
+
+def _little(raw: bytes, vr: str, big: bool) -> bytes:
+    """Binary words in little endian, which JSON's InlineBinary is always in (PS3.18 F.2.7)."""
+    width = _WORDS.get(vr, 1)
+    if not big or width == 1 or len(raw) % width:
+        return raw
+    swapped = bytearray(len(raw))
+    for byte in range(width):
+        swapped[byte::width] = raw[width - 1 - byte :: width]
+    return bytes(swapped)
+
+
+def _listed(raw: bytes, vr: str, charset: tuple[str, ...], big: bool) -> str | None:
+    """The inside of a Value array; '' when there is no value, None when the bytes cannot be read."""
+    if vr in NUMBERS:
+        found = values.numbers(raw, vr, big)
+        if found is None:
+            return None
+        if vr in ("FL", "FD"):
+            return ",".join(repr(n) if isfinite(n) else f'"{_special(n)}"' for n in found)
+        return ",".join(map(str, found))
+    if vr == "AT":
+        tags = values.tags(raw, big)
+        return None if tags is None else ",".join(f'"{tag}"' for tag in tags)
+    texts = values.texts(raw, vr, charset)
+    if vr == "PN":
+        return ",".join(map(_person, texts))
+    if vr in ("DS", "IS"):
+        return ",".join(map(_number, texts))
+    if len(texts) == 1:
+        return encode_basestring(texts[0])
+    return ",".join(encode_basestring(text) if text else "null" for text in texts)
+
+
+def _special(number: float) -> str:
+    return "NaN" if number != number else "Infinity" if number > 0 else "-Infinity"
+
+
+def _number(text: str) -> str:
+    return "null" if not text else values.number_text(text) or encode_basestring(text)
+
+
+def _person(text: str) -> str:
+    if not text:
+        return "null"
+    if "=" not in text:
+        return f'{{"Alphabetic":{encode_basestring(text)}}}'
+    inside = ",".join(f'"{name}":{encode_basestring(group)}' for name, group in values.person(text).items())
+    return f"{{{inside}}}" if inside else "null"
+
+
+# ---------------------------------------------------------------- bulk data paths
+
+
+def find(data: bytes, transfer_syntax: str, path: str, limits: Limits = LIMITS) -> tuple[int, int, str]:
+    """(offset in `data`, length, VR) of the value that a bulk data path names, as stored.
+
+    `data` as for `to_json`. Raises NotFound; BadInput through a malformed path is NotFound as well: nothing has that
+    name.
+    """
+    steps = path.upper().split("/")
+    if len(steps) % 2 == 0 or len(steps) > _PATH_MAX or not all(steps):
+        raise NotFound("there are no bulk data by that name")
+    here: list[str] = []
+    result: tuple[int, int, str] | None = None
+    for kind, tag, vr, start, length, _ in Tokens(data, syntax.encoding(transfer_syntax), limits):
+        if kind in (ELEMENT, PIXELS):
+            if f"{tag:08X}" == steps[-1] and here == steps[:-1] and length != UNDEFINED:
+                result = start, length, vr
+        elif kind == SEQUENCE:
+            here += (f"{tag:08X}", "0")
+        elif kind == ITEM_START:
+            here[-1] = str(int(here[-1]) + 1)
+        elif kind == SEQUENCE_STOP:
+            del here[-2:]
+    if result is None:
+        raise NotFound("there are no bulk data by that name")
+    return result
+
+
+# ---------------------------------------------------------------- answers of searches
+
+
+def attribute_json(row: Row) -> bytes:
+    """One search result as a DICOM JSON object. Values are text as in `model.Row`, a backslash between several."""
+    out: list[str] = []
+    for tag in sorted(row):
+        vr, value = row[tag]
+        out.append(f'"{tag:08X}":{{"vr":"{vr}"{_row_value(vr, value)}}}')
+    return f"{{{','.join(out)}}}".encode("utf-8", "replace")
+
+
+def _row_value(vr: str, value: str | int | list[Row] | None, depth: int = 0) -> str:
+    if value is None or value == "":
+        return ""
+    if isinstance(value, int):
+        return f',"Value":[{value}]'
+    if isinstance(value, str):
+        return f',"Value":[{_row_text(vr, value)}]'
+    if depth > LIMITS.depth:
+        raise Unparsable("a search result is nested too deep")
+    items = (
+        ",".join(f'"{tag:08X}":{{"vr":"{row[tag][0]}"{_row_value(*row[tag], depth + 1)}}}' for tag in sorted(row))
+        for row in value
+    )
+    listed = ",".join(f"{{{item}}}" for item in items)
+    return f',"Value":[{listed}]' if listed else ""
+
+
+def _row_text(vr: str, value: str) -> str:
+    several = vr not in values.SINGLE and "\\" in value
+    texts = value.split("\\") if several else [value]
+    if vr == "PN":
+        return ",".join(map(_person, texts))
+    if vr in ("DS", "IS") or vr in NUMBERS:
+        return ",".join(map(_number, texts))
+    return ",".join(encode_basestring(text) if text else "null" for text in texts)
