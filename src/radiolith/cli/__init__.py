@@ -1,0 +1,1 @@
+"""The commands: they translate arguments into calls of `app`, and answers into words and exit codes."""

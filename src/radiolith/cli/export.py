@@ -1,0 +1,34 @@
+"""`radiolith export`: studies out of the archive, as DICOM files in folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radiolith.cli import console, options
+
+
+def export(
+    home: options.Home,
+    target: Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="Where the files go.")],
+    study: Annotated[list[str] | None, typer.Option(metavar="UID", help="A study; all of them without it.")] = None,
+    original: Annotated[
+        bool, typer.Option("--original", help="Exactly the files received, every version and encoding.")
+    ] = False,
+) -> None:
+    """Write studies to a folder, one file an instance; what is there already is passed over."""
+    from radiolith import app
+
+    with app.open_home(home) as opened, console.progress("Exporting", "objects") as report:
+        summary = opened.export(
+            study or [], target, original=original, progress=lambda so_far: report(so_far.files, None, "")
+        )
+    console.say(f"{summary.files:,} files, {console.bytes_in_words(summary.bytes)}, in {target}")
+    if summary.present:
+        console.say(f"  {summary.present:,} were there already")
+    for name, reason in summary.failed:
+        console.complain(f"  {name}: {reason}")
+    if summary.failed:
+        raise typer.Exit(console.FAILED)

@@ -1,0 +1,70 @@
+"""`radiolith peer`: DICOM nodes this archive knows."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from radiolith.cli import console, options
+
+app = typer.Typer(help="DICOM nodes this archive knows.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="What it is called here.")]
+
+_AET = re.compile(r"[ -\[\]-~]{1,16}")  # PS3.5 6.2: up to 16 characters of the default repertoire, no backslash
+
+
+def _aet(text: str) -> str:
+    if not _AET.fullmatch(text) or not text.strip():
+        raise typer.BadParameter("an AE title has 1 to 16 printable ASCII characters, without a backslash")
+    return text.strip()
+
+
+@app.callback()
+def _home(context: typer.Context, home: options.Home) -> None:
+    context.obj = home
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    name: Name,
+    aet: Annotated[str, typer.Option("--aet", metavar="AET", callback=_aet, help="Its application entity title.")],
+    address: Annotated[str, typer.Option("--address", metavar="HOST", help="Its host name or IP address.")],
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Its TCP port.")],
+    tls: Annotated[bool, typer.Option("--tls", help="It speaks DICOM over TLS.")] = False,
+) -> None:
+    """Add a node, or change one."""
+    from radiolith import app as archive
+
+    with archive.open_home(context.obj) as home:
+        about: dict[str, object] = {"aet": aet, "address": address, "port": port, "tls": tls}
+        home.run(home.accounts.add_peer(home.principal, name, about))
+    console.say(f"{name} is {aet} at {address}:{port}{' with TLS' if tls else ''}.")
+
+
+@app.command("list")
+def list_(context: typer.Context, as_json: options.AsJson = False) -> None:
+    """The nodes known."""
+    from radiolith import app as archive
+
+    with archive.open_home(context.obj) as home:
+        peers = home.run(home.accounts.peers(home.principal))
+    fields = ("aet", "address", "port", "tls")
+    rows = [{"name": peer.name} | {field: peer.more.get(field) for field in fields} for peer in peers]
+    if as_json:
+        console.give_json(rows)
+    else:
+        lines = [(*tuple(row.values())[:4], "yes" if row["tls"] else "no") for row in rows]
+        console.give_table(("name", "AE title", "address", "port", "TLS"), lines, "No nodes yet.")
+
+
+@app.command()
+def remove(context: typer.Context, name: Name) -> None:
+    """Forget a node."""
+    from radiolith import app as archive
+
+    with archive.open_home(context.obj) as home:
+        home.run(home.accounts.remove_peer(home.principal, name))
+    console.say(f"{name} is forgotten.")

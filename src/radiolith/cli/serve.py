@@ -1,0 +1,20 @@
+"""`radiolith serve`: run the archive until it is told to stop."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from radiolith.cli import options
+
+
+def serve(
+    home: options.Home,
+    http: options.Http = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker processes.")] = None,
+) -> None:
+    """Run the archive. Stops cleanly on SIGTERM or Ctrl-C."""
+    from radiolith import app
+
+    raise typer.Exit(app.serve(home, http=http, workers=workers))

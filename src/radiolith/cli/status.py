@@ -1,0 +1,60 @@
+"""`radiolith status`: green, amber or red, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from radiolith.cli import console, options
+
+STYLES = {"green": "bold green", "amber": "bold yellow", "red": "bold red"}
+
+
+def status(
+    home: options.Home,
+    as_json: options.AsJson = False,
+    confirm_recovery_saved: Annotated[
+        bool,
+        typer.Option(
+            "--confirm-recovery-saved", help="The recovery file lies in a safe place that is not this machine."
+        ),
+    ] = False,
+) -> None:
+    """How the archive is. Exit code 1 when it is red."""
+    from radiolith import app
+
+    with app.open_home(home) as opened:
+        if confirm_recovery_saved:
+            opened.confirm_recovery()
+        found = opened.status()
+    if as_json:
+        console.give_json(found)
+    else:
+        _tell(found)
+    if found.get("state") == "red":
+        raise typer.Exit(console.FAILED)
+
+
+def _tell(found: Mapping[str, Any]) -> None:
+    state = str(found.get("state", ""))
+    console.out.print(state.upper(), style=STYLES.get(state, "bold"))
+    for reason in found.get("reasons", ()):
+        console.say(f"  {reason}")
+    for name, value in _lines({key: value for key, value in found.items() if key not in ("state", "reasons")}):
+        console.say(f"{name:<28} {value}")
+
+
+def _lines(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(name in words, value in words) of everything nested in `value`."""
+    for key, inner in value.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(inner, Mapping):
+            yield from _lines(inner, f"{name} ")  # pyright: ignore[reportUnknownArgumentType]
+        elif key.endswith("bytes") and isinstance(inner, int):
+            yield name.removesuffix(" bytes"), console.bytes_in_words(inner)
+        elif isinstance(inner, int) and not isinstance(inner, bool):
+            yield name, f"{inner:,}"
+        else:
+            yield name, str(inner)
