@@ -15,7 +15,7 @@ from math import isfinite
 
 from radiolith.dicom import charset as charsets
 from radiolith.dicom import syntax, values
-from radiolith.dicom.limits import LIMITS, UNDEFINED, Limits, Unparsable, exceeded
+from radiolith.dicom.limits import LIMITS, UNDEFINED, Limits, exceeded
 from radiolith.dicom.tokens import ELEMENT, ITEM_START, ITEM_STOP, PIXELS, SEQUENCE, SEQUENCE_STOP, Tokens
 from radiolith.dicom.values import BINARY, NUMBERS
 from radiolith.model import NotFound, Row
@@ -71,15 +71,21 @@ class _Writer:
         self._path: list[str] = []
 
     def write(self, data: bytes, tokens: Tokens) -> None:
-        out = self._out.append
+        out, quick = self._out.append, _QUICK.get
         for kind, tag, vr, start, length, big in tokens:
             if kind == ELEMENT:
                 if tag & 0xFFFF == 0:
                     continue
-                comma = self._comma(tag)
-                out(f'{comma}"{tag:08X}":{{"vr":"{vr}"{self._value(data, tag, vr, start, length, big)}}}')
+                out(self._name(tag, vr))
+                read = quick(vr)
+                if read is not None and 0 < length <= _QUICK_MAX and tag != 0x00080005:
+                    value = read(data[start : start + length], big)
+                    if value is not None:
+                        out(value)
+                        continue
+                out(self._value(data, tag, vr, start, length, big))
             elif kind == SEQUENCE:
-                out(f'{self._comma(tag)}"{tag:08X}":{{"vr":"SQ","Value":[')
+                out(self._name(tag, "SQ") + ',"Value":[')
                 self._path += (f"{tag:08X}", "0")
             elif kind == ITEM_START:
                 number = int(self._path[-1]) + 1
@@ -99,31 +105,32 @@ class _Writer:
                     out("]}")
             elif kind == PIXELS:
                 uri = encode_basestring(self._bulk_uri(f"{tag:08X}"))
-                out(f'{self._comma(tag)}"{tag:08X}":{{"vr":"{vr}","BulkDataURI":{uri}}}')
+                out(f'{self._name(tag, vr)},"BulkDataURI":{uri}}}')
 
-    def _comma(self, tag: int) -> str:
-        last = self._last
+    def _name(self, tag: int, vr: str) -> str:
+        """An attribute up to its VR, after a comma unless it is the first of its level."""
+        name = _name_of(tag, vr)
+        last, self._last = self._last, tag
         if tag <= last:
             self._repeats = True
-        self._last = tag
-        return "," if last >= 0 else ""
+        return name if last >= 0 else name[1:]
 
     def _value(self, data: bytes, tag: int, vr: str, start: int, length: int, big: bool) -> str:
-        """The second name of an attribute, with a comma before; '' when it is empty."""
+        """The rest of an attribute behind its VR."""
         if not length:
-            return ""
+            return "}"
         if length > self._threshold and (vr in BINARY or length > TEXT_THRESHOLD):
             path = "/".join((*self._path, f"{tag:08X}"))
-            return f',"BulkDataURI":{encode_basestring(self._bulk_uri(path))}'
+            return f',"BulkDataURI":{encode_basestring(self._bulk_uri(path))}}}'
         raw = data[start : start + length]
         if vr in BINARY:
-            return f',"InlineBinary":"{b64encode(_little(raw, vr, big)).decode()}"'
+            return f',"InlineBinary":"{b64encode(_little(raw, vr, big)).decode()}"}}'
         if tag == 0x00080005:
             self._charset = charsets.terms(raw)
         listed = _listed(raw, vr, self._charset, big)
         if listed is None:
-            return f',"InlineBinary":"{b64encode(raw).decode()}"'
-        return f',"Value":[{listed}]' if listed else ""
+            return f',"InlineBinary":"{b64encode(raw).decode()}"}}'
+        return f',"Value":[{listed}]}}' if listed else "}"
 
     def result(self) -> bytes:
         text = f"{{{''.join(self._out)}}}".encode("utf-8", "replace")
@@ -135,6 +142,64 @@ class _Writer:
 
         return orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS)
 
+
+# ---------------------------------------------------------------- the usual short values
+
+_NAMES: dict[int, tuple[str, str]] = {}  # tag -> (VR, what _name makes of them)
+_NAMES_MAX = 8192
+
+_QUICK_MAX = 256  # bytes
+
+
+def _name_of(tag: int, vr: str) -> str:
+    known = _NAMES.get(tag)
+    if known is not None and known[0] == vr:
+        return known[1]
+    name = f',"{tag:08X}":{{"vr":"{vr}"'
+    if len(_NAMES) < _NAMES_MAX:
+        _NAMES[tag] = vr, name
+    return name
+
+
+def _quick_text(raw: bytes, _big: bool) -> str | None:
+    """One value of printable ASCII without anything to escape, the same in every character set; None for all others."""
+    text = raw.decode("latin_1").strip(" \0")
+    if text.isascii() and text.isprintable() and text and '"' not in text and "\\" not in text:
+        return f',"Value":["{text}"]}}'
+    return None
+
+
+def _quick_person(raw: bytes, _big: bool) -> str | None:
+    text = raw.decode("latin_1").strip(" \0")
+    if text.isascii() and text.isprintable() and text and '"' not in text and "\\" not in text and "=" not in text:
+        return f',"Value":[{{"Alphabetic":"{text}"}}]}}'
+    return None
+
+
+def _quick_number(raw: bytes, _big: bool) -> str | None:
+    text = raw.decode("latin_1").strip(" \0")
+    if values.NUMBERS_TEXT.fullmatch(text):
+        return f',"Value":[{text}]}}'.replace("\\", ",")
+    return None
+
+
+def _quick_unsigned(raw: bytes, big: bool) -> str | None:
+    if len(raw) != 2:
+        return None
+    return f',"Value":[{int.from_bytes(raw, "big" if big else "little")}]}}'
+
+
+_TEXT = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UI"})
+
+_QUICK: dict[str, Callable[[bytes, bool], str | None]] = {
+    **dict.fromkeys(_TEXT, _quick_text),
+    "PN": _quick_person,
+    "DS": _quick_number,
+    "IS": _quick_number,
+    "US": _quick_unsigned,
+}
+
+# ---------------------------------------------------------------- any value
 
 _WORDS = {"OW": 2, "OL": 4, "OF": 4, "OD": 8, "OV": 8}
 
@@ -223,28 +288,29 @@ def find(data: bytes, transfer_syntax: str, path: str, limits: Limits = LIMITS) 
 
 def attribute_json(row: Row) -> bytes:
     """One search result as a DICOM JSON object. Values are text as in `model.Row`, a backslash between several."""
+    return _row_text_of(row, 0).encode("utf-8", "replace")
+
+
+def _row_text_of(row: Row, depth: int) -> str:
+    """Recursive, but only as deep as the bounded rows of the index."""
+    if depth > LIMITS.depth:
+        raise exceeded("search result depth", "levels", LIMITS.depth)
     out: list[str] = []
     for tag in sorted(row):
         vr, value = row[tag]
-        out.append(f'"{tag:08X}":{{"vr":"{vr}"{_row_value(vr, value)}}}')
-    return f"{{{','.join(out)}}}".encode("utf-8", "replace")
-
-
-def _row_value(vr: str, value: str | int | list[Row] | None, depth: int = 0) -> str:
-    if value is None or value == "":
-        return ""
-    if isinstance(value, int):
-        return f',"Value":[{value}]'
-    if isinstance(value, str):
-        return f',"Value":[{_row_text(vr, value)}]'
-    if depth > LIMITS.depth:
-        raise Unparsable("a search result is nested too deep")
-    items = (
-        ",".join(f'"{tag:08X}":{{"vr":"{row[tag][0]}"{_row_value(*row[tag], depth + 1)}}}' for tag in sorted(row))
-        for row in value
-    )
-    listed = ",".join(f"{{{item}}}" for item in items)
-    return f',"Value":[{listed}]' if listed else ""
+        out.append(_name_of(tag, vr))
+        if value is None or value == "" or value == []:
+            out.append("}")
+        elif isinstance(value, str):
+            if vr in _TEXT and value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
+                out.append(f',"Value":["{value}"]}}')
+            else:
+                out.append(f',"Value":[{_row_text(vr, value)}]}}')
+        elif isinstance(value, int):
+            out.append(f',"Value":[{value}]}}')
+        else:
+            out.append(f',"Value":[{",".join(_row_text_of(item, depth + 1) for item in value)}]}}')
+    return f"{{{''.join(out)[1:]}}}"
 
 
 def _row_text(vr: str, value: str) -> str:

@@ -15,6 +15,8 @@ from radiolith.dicom.element import (
     EXPLICIT_BE,
     EXPLICIT_LE,
     FRAGMENTED,
+    IMPLICIT_BE,
+    IMPLICIT_LE,
     ITEM,
     ITEM_END,
     SEQUENCE_END,
@@ -35,6 +37,7 @@ _PIXEL_REPRESENTATION = 0x00280103
 _LUT_DESCRIPTOR = 0x00283002
 _WAVEFORM_BITS_ALLOCATED = 0x54001004
 _DECIDING = frozenset({_PIXEL_REPRESENTATION, _LUT_DESCRIPTOR, _WAVEFORM_BITS_ALLOCATED})
+_CAREFUL = _DECIDING | PIXEL_TAGS
 
 
 class _Level:
@@ -97,6 +100,7 @@ class Tokens:
         """The fast run over explicit short-form elements that need no resolving."""
         encoding = level.encoding
         if encoding.implicit:
+            yield from self._plain_implicit(level)
             return
         data, stop, big = self._data, level.stop, encoding.big
         head = EXPLICIT_BE if big else EXPLICIT_LE
@@ -110,6 +114,23 @@ class Tokens:
             tag = group << 16 | element
             if tag in _DECIDING:
                 self._note(level, tag, at + 8, length, big)
+            yield ELEMENT, tag, vr, at + 8, length, big
+            at = after
+            self._count += 1
+        self._at = at
+
+    def _plain_implicit(self, level: _Level) -> Iterator[Token]:
+        """The same for implicit elements of public tags with one possible VR, which is no sequence."""
+        data, stop, big = self._data, level.stop, level.encoding.big
+        head = IMPLICIT_BE if big else IMPLICIT_LE
+        known, at, edge = dictionary.VR.get, self._at, level.stop - 8
+        while at <= edge:
+            group, element, length = head(data, at)
+            tag = group << 16 | element
+            vr = known(tag)
+            after = at + 8 + length
+            if vr is None or len(vr) != 2 or vr == "SQ" or after > stop or tag in _CAREFUL:
+                break
             yield ELEMENT, tag, vr, at + 8, length, big
             at = after
             self._count += 1

@@ -33,6 +33,9 @@ NUMBERS: dict[str, tuple[str, int]] = {
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 """A number that JSON takes as it stands."""
 
+NUMBERS_TEXT = re.compile(rf"{NUMBER.pattern}(?:\\\\{NUMBER.pattern})*")
+"""Several of them with backslashes between."""
+
 _LOOSE_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
