@@ -277,7 +277,7 @@ def pixels(ranges: Sequence[Range], stored: str, *, single: bool) -> tuple[Choic
     for wish in ranges:
         if not (wish.multipart or single or wish.media == "*/*"):
             continue
-        multipart = wish.multipart or not single
+        multipart = wish.multipart or not single or wish.media == "*/*"
         for media in _bulk_media(wish, stored):
             syntaxes = _bulk_syntaxes(wish, media, stored)
             if syntaxes:

@@ -1,7 +1,7 @@
 """Search Transactions (PS3.18 10.6): query parameters into a Query, a Page into DICOM JSON or XML.
 
-Owns: the wording of a search. Must never: match anything itself, or send a result that means something else than was
-asked: a key that cannot be matched is named in a Warning, and what is no key is refused.
+Owns: the wording of a search. Must never: match anything itself, or answer another question than
+the one asked: a key that cannot be matched is named in a Warning, what is no key is refused.
 
 Limits: results a request as `limits.results` says (a larger `limit` is cut, with a Warning and a link to the next page);
 a search inside one study is answered whole, up to SCOPED_MAX, in pages of PAGE rows so that nothing is held whole.

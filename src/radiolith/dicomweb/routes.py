@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic, perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -98,10 +98,11 @@ class Edge:
         limits: Limits | None = None,
         options: Options | None = None,
         random: Callable[[int], bytes] = os.urandom,
+        clock: Callable[[], float] = monotonic,
     ):
         self._archive, self._identities = archive, identities
         self._limits, self._options = limits or Limits(), options or Options()
-        self._random = random
+        self._random, self._clock = random, clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -146,7 +147,7 @@ class Edge:
     ) -> ASGIApp:
         principal = await authenticate(self._identities, str(scope["method"]), headers, str(scope["scheme"]))
         service = service_url(scope, headers, self._options.service)
-        call = Call(scope, receive, self._archive, self._limits, principal, names, headers, service)
+        call = Call(scope, receive, self._archive, self._limits, principal, names, headers, service, self._clock)
         return await route.function(call)
 
     def _failed(self, failure: Failure) -> Answer:

@@ -40,23 +40,29 @@ async def store(call: Call) -> Reply:
     media, parameters = call.content_type()
     reception = Reception(call)
     try:
-        if media == "multipart/related":
-            await _multipart(call, reception, parameters)
-        elif media == OBJECT:
-            await _single(call, reception)
-        elif media in ZIP:
-            await _members(reception, members(call.body()))
-        else:
-            raise UnsupportedMedia(f"a Store request is multipart/related, {OBJECT} or {ZIP[0]}")
-    except BadInput as failure:
-        await reception.broken(failure)
-        if not reception.outcomes.kept:
-            raise
+        try:
+            await _receive(call, reception)
+        except BadInput as failure:
+            await reception.broken(failure)
+            if not reception.outcomes.kept:
+                raise
+        await reception.settle()
     except BaseException:
         await reception.abandon()
         raise
-    await reception.settle()
     return reception.outcomes.reply(call, wish)
+
+
+async def _receive(call: Call, reception: Reception) -> None:
+    media, parameters = call.content_type()
+    if media == "multipart/related":
+        await _multipart(call, reception, parameters)
+    elif media == OBJECT:
+        await _single(call, reception)
+    elif media in ZIP:
+        await _members(reception, members(call.body()))
+    else:
+        raise UnsupportedMedia(f"a Store request is multipart/related, {OBJECT} or {ZIP[0]}")
 
 
 async def _multipart(call: Call, reception: Reception, parameters: dict[str, str]) -> None:
