@@ -61,7 +61,7 @@ class Inflater:
             data, self._head = self._head, b""
         stream = self._stream
         try:
-            while piece := stream.decompress(data, PIECE):
+            while not stream.eof and (piece := stream.decompress(data, PIECE)):
                 self.came_out += len(piece)
                 self._check(self.went_in - len(stream.unconsumed_tail))
                 yield piece
