@@ -20,7 +20,8 @@ from radiolith.storage.crypto import ChunkOpener, chunk_span, open_meta
 from radiolith.storage.drafts import Draft
 from radiolith.storage.format import CHUNK, RECORD_HEADER_SIZE, TAG, Buffer, Malformed
 from radiolith.storage.pool import POOL_BYTES, Pool
-from radiolith.storage.segments import Record, entries_of, read_record
+from radiolith.storage.segments import Record, read_record
+from radiolith.storage.survey import entries_of
 
 _SCRATCH = 16 * (CHUNK + TAG)  # bytes of ciphertext a reading thread keeps: ranges up to 1 MiB need no fresh memory
 
@@ -39,6 +40,7 @@ class Log:
         random: Callable[[int], bytes] = os.urandom,
     ):
         self.backend = backend
+        self.tier = backend.tier
         self._pool = Pool(pool_bytes)
         self._clock = clock
         self._random = random

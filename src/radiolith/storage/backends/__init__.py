@@ -44,7 +44,7 @@ class Sealed:
 class SegmentInfo:
     id: bytes
     length: int  # bytes of the file or object, preallocation included
-    sealed: bool | None  # None: not looked at
+    sealed: bool  # it ends in a tail
     modified: int = 0  # microseconds; 0 where unknown
 
 
@@ -56,6 +56,9 @@ class Problem:
     offset: int
     reason: str
 
+    def __str__(self) -> str:
+        return f"at byte {self.offset}: {self.reason}"
+
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
@@ -64,13 +67,16 @@ class Recovered:
     segment: bytes
     start: int  # records from this offset on are unknown to the index
     end: int  # where its data end
-    state: str  # 'sealed' (found so), 'recovered' (sealed now), 'damaged' (left as it is), 'removed' (held nothing)
+    state: str
+    """'sealed' (found so), 'recovered' (sealed now), 'damaged' (left as it is), 'removed' (held nothing),
+    'unfinished' (kept)"""
     torn: int = 0  # bytes dropped behind the end: never acknowledged
-    problems: list[Problem] = field(default_factory=list[Problem])
+    damage: list[Problem] = field(default_factory=list[Problem])
 
 
 COMPLETE = -1
-"""Answer of a `known` callback: the index noted that this segment is sealed and wholly indexed. It is not opened."""
+"""Answer of a `known` callback: the index noted that this segment is sealed and wholly indexed. It is not opened;
+nor is one whose known end is its length."""
 
 Known = Callable[[bytes], int | None]
 """segment id -> end of the last record a committed row names; None: nothing known; COMPLETE: everything."""
@@ -101,6 +107,7 @@ class Backend(Protocol):
     """A place for segments. `commit` is called by one thread at a time; everything else by any thread."""
 
     steps: Steps
+    tier: str  # its URL, without credentials
 
     def check_space(self) -> None:
         """Raise NoSpace when new records should not be begun. Cheap: asked for every record."""

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from radiolith.model import Damaged, Failure, NoSpace, NotFound, Place, Unavailable
 from radiolith.storage.backends import COMPLETE, Known, Problem, Recovered, Sealed, SegmentInfo
 from radiolith.storage.backends.disk import NO_SPACE, Disk, File, failure, read_all, read_bytes, write_all
-from radiolith.storage.format import BLOCK, HEAD_SIZE, MERGE, SEGMENT_BYTES, STREAM, Buffer, Malformed, aligned
-from radiolith.storage.segments import Assembly, Survey, copy_records, read_footer, survey
+from radiolith.storage.backends.segment_file import FileStream, Writer, seal_survey
+from radiolith.storage.format import BLOCK, HEAD_SIZE, MERGE, SEGMENT_BYTES, STREAM, Malformed, Tail, aligned
+from radiolith.storage.segments import Assembly, copy_records, read_footer
+from radiolith.storage.survey import survey
 
 # Free space at which new records are refused: room to seal, to recover, and for the index.
 RESERVE_BYTES = 256 * 1024 * 1024
 HANDLES = 256  # descriptors kept for reading; a process may have 1,024
-_STRIDE = 8 * 1024 * 1024  # bytes of a stream between two looks at the free space and hints to the device
-_WINDOW = 1024 * 1024
 _DIRECTORY = "segments"
 
 
@@ -43,7 +43,9 @@ class FileBackend:
         segment_bytes: int = SEGMENT_BYTES,
         reserve_bytes: int = RESERVE_BYTES,
         create: bool = True,
+        tier: str = "",
     ):
+        self.tier = tier
         self.disk = disk
         self.steps = disk.steps
         self._clock = clock
@@ -52,7 +54,7 @@ class FileBackend:
         self._reserve = reserve_bytes
         self._epoch = random(8)
         self._lock = threading.Lock()
-        self._active: _Writer | None = None
+        self._active: Writer | None = None
         self._synced_directories: set[str] = set()
         self._handles: OrderedDict[bytes, File] = OrderedDict()
         self._handles_lock = threading.Lock()
@@ -103,7 +105,7 @@ class FileBackend:
 
     def stream(self) -> FileStream:
         try:
-            return FileStream(self, self._create(STREAM, 0))
+            return FileStream(self._create(STREAM, 0), self.check_space, self._remove_quietly)
         except OSError as error:
             raise failure(error, "starting a segment") from error
 
@@ -137,7 +139,7 @@ class FileBackend:
             self._abandoned += 1
             active.file.close()
 
-    def _create(self, flags: int, need: int) -> _Writer:
+    def _create(self, flags: int, need: int) -> Writer:
         """A new segment: named, locked, header and names durable. Raises OSError."""
         room = self.disk.free(_DIRECTORY) - self._reserve
         if room < need + BLOCK:
@@ -154,7 +156,7 @@ class FileBackend:
             # name.
             if not file.lock() or not file.linked():
                 raise OSError(errno.EAGAIN, "a recovery was faster")
-            writer = _Writer(file, Assembly(segment, self._epoch, self._clock(), flags))
+            writer = Writer(file, Assembly(segment, self._epoch, self._clock(), flags))
             if not flags:
                 writer.preallocate(min(self._segment_bytes, max(room, need + BLOCK)))
             write_all(file, [writer.assembly.header.pack()], 0)
@@ -223,8 +225,9 @@ class FileBackend:
                     except FileNotFoundError:
                         continue
                     size = file.size()
+                    sealed = _sealed(file, size)
                     file.close()
-                    yield SegmentInfo(bytes.fromhex(stem), size, None)
+                    yield SegmentInfo(bytes.fromhex(stem), size, sealed)
         except OSError as error:
             raise failure(error, "listing segments") from error
 
@@ -234,13 +237,13 @@ class FileBackend:
         results: list[Recovered] = []
         for info in self.list():
             mark = known(info.id)
-            if mark == COMPLETE:
+            if mark is not None and (mark == COMPLETE or mark >= info.length):
                 continue
             try:
                 found = self._recover(info.id, mark or 0, remove and mark is None)
             except OSError as error:
                 reason = f"the disk failed in recovery ({error.strerror or error})"
-                found = Recovered(info.id, mark or 0, mark or 0, "damaged", problems=[Problem(info.id, 0, reason)])
+                found = Recovered(info.id, mark or 0, mark or 0, "damaged", damage=[Problem(info.id, 0, reason)])
             if found is not None:
                 results.append(found)
         return results
@@ -274,7 +277,7 @@ class FileBackend:
                 if remove:
                     self._remove(segment)
                 return Recovered(segment, mark, mark, "removed" if remove else "unfinished", found.torn)
-            _seal_survey(file, segment, found)
+            seal_survey(file, segment, found)
             return Recovered(segment, mark, found.data_end, "recovered", found.torn)
         finally:
             file.close()
@@ -283,7 +286,7 @@ class FileBackend:
 
     def merge(self, sources: Sequence[Place], read: Callable[[Place, int, memoryview], None]) -> list[Place]:
         places: list[Place] = []
-        writer: _Writer | None = None
+        writer: Writer | None = None
         try:
             writer = self._create(MERGE, sum(source.length for source in sources))
             at = 0
@@ -342,114 +345,9 @@ class FileBackend:
         }
 
 
-def _seal_survey(file: File, segment: bytes, found: Survey) -> None:
-    """Write the footer in place of a torn tail. The last batch is written again before: where a sync had failed, its
-    pages may be clean in the cache and absent on the disk, and a sync alone would not bring them there."""
-    stop = found.data_end
-    for offset in range(found.last_batch, stop, _WINDOW):
-        write_all(file, [read_bytes(file, offset, min(_WINDOW, stop - offset))], offset)
-    end = aligned(stop)
-    footer = found.footer(segment)
-    write_all(file, [bytes(end - stop), footer], stop)
-    file.truncate(end + len(footer))
-    file.sync()
-
-
-class _Writer:
-    """An open, locked segment and what was put into it."""
-
-    def __init__(self, file: File, assembly: Assembly):
-        self.file = file
-        self.assembly = assembly
-        self.capacity = 0
-
-    @property
-    def segment(self) -> bytes:
-        return self.assembly.header.segment
-
-    def preallocate(self, length: int) -> None:
-        """Best effort: a disk without room for a whole segment may still have room for a batch."""
-        self.capacity = length
-        try:
-            self.file.preallocate(length)
-        except OSError as error:
-            if error.errno not in NO_SPACE:
-                raise
-            self.file.truncate(0)
-
-    def fits(self, need: int, records: int) -> bool:
-        return not self.assembly.full and self.assembly.end + need <= self.capacity
-
-    def append(self, batch: Sequence[Sealed]) -> list[Place]:
-        at = self.assembly.end
-        buffers, places = self.assembly.batch(batch)
-        write_all(self.file, buffers, at)
-        self.file.sync()
-        return places
-
-    def finish(self) -> None:
-        end = self.assembly.end
-        footer = self.assembly.footer()
-        write_all(self.file, [footer], end)
-        self.file.truncate(end + len(footer))
-        self.file.sync()
-
-
-class FileStream:
-    """A segment of one record, written while it arrives."""
-
-    def __init__(self, backend: FileBackend, writer: _Writer):
-        self._backend = backend
-        self._writer: _Writer | None = writer
-        self._at = 0
-        self._hinted = 0
-        self._write([writer.assembly.open_stream()])
-
-    def write(self, data: Buffer) -> None:
-        self._write([data])
-
-    def flush(self) -> None:
-        writer = self._open()
-        try:
-            writer.file.sync()
-        except OSError as error:
-            raise self._dead(error) from error
-
-    def commit(self, trailer: Buffer, sealed: Sealed) -> Place:
-        writer = self._open()
-        place = writer.assembly.close_stream(sealed)
-        padding = bytes(writer.assembly.end - place.offset - place.length)
-        self._write([trailer, padding, writer.assembly.footer()])
-        try:
-            writer.file.sync()
-        except OSError as error:
-            raise self._dead(error) from error
-        self._writer = None
-        writer.file.close()
-        return place
-
-    def discard(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            self._backend._remove_quietly(writer.segment)  # pyright: ignore[reportPrivateUsage]
-            writer.file.close()
-
-    def _open(self) -> _Writer:
-        if self._writer is None or self._at < 0:
-            raise Unavailable("An object's segment failed while it was written")
-        return self._writer
-
-    def _dead(self, error: OSError) -> Failure:
-        self._at = -1
-        return failure(error, "writing a large object")
-
-    def _write(self, buffers: Sequence[Buffer]) -> None:
-        writer = self._open()
-        try:
-            self._at = write_all(writer.file, buffers, self._at)
-        except OSError as error:
-            raise self._dead(error) from error
-        if self._at - self._hinted >= _STRIDE:
-            self._backend.check_space()
-            writer.file.start_writeback(self._hinted, self._at - self._hinted)
-            self._hinted = self._at
+def _sealed(file: File, size: int) -> bool:
+    try:
+        Tail.parse(read_bytes(file, max(0, size - HEAD_SIZE), HEAD_SIZE), size)
+    except Malformed:
+        return False
+    return True
