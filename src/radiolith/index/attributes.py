@@ -273,3 +273,8 @@ def _identity(scan: Scan) -> dict[str, str | int | None]:
 
 
 _TRAITS = (("birth_name", 0x00101005), ("mother_birth_name", 0x00101060), ("birth_time", 0x00100032))
+
+
+def is_indexed(path: tuple[int, ...]) -> bool:
+    """Whether a search can return the attribute without reading a stored header; a sequence tag stands for its items."""
+    return path in BY_PATH or any(known[0] == path[0] for known in BY_PATH if len(path) == 1)

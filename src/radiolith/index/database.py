@@ -39,7 +39,25 @@ WAL_BYTES_MAX = 256 << 20  # a writer checkpoints by itself beyond this: the job
 WAL_BYTES_TRUNCATE = 64 << 20  # checkpoint() also truncates the file beyond this
 PROGRESS_STEPS = 20_000  # virtual machine steps between two looks at the clock, about a millisecond
 NETWORK_FILE_SYSTEMS = frozenset(
-    ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "gfs2", "glusterfs", "lustre", "ncpfs", "ocfs2", "fuse.sshfs", "fuse.s3fs", "fuse.glusterfs", "fuse.ceph"]
+    [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "9p",
+        "afs",
+        "ceph",
+        "gfs2",
+        "glusterfs",
+        "lustre",
+        "ncpfs",
+        "ocfs2",
+        "fuse.sshfs",
+        "fuse.s3fs",
+        "fuse.glusterfs",
+        "fuse.ceph",
+    ]
 )
 
 

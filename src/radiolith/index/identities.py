@@ -80,6 +80,30 @@ def load(read: Reader, keys: Iterable[tuple[int, bytes]]) -> dict[tuple[int, byt
     return found
 
 
+def present(read: Reader, object_ids: Sequence[bytes]) -> set[bytes]:
+    """Which of these records a committed transaction indexed: as a version, a duplicate or in quarantine."""
+    found: set[bytes] = set()
+    for start in range(0, len(object_ids), IN_CHUNK):
+        chunk = object_ids[start : start + IN_CHUNK]
+        marks = ", ".join("?" * len(chunk))
+        for table in ("instances", "duplicates", "quarantine"):
+            sql = f"SELECT object_id FROM {table} WHERE object_id IN ({marks})"  # noqa: S608
+            found.update(bytes(row[0]) for row in read.all(sql, chunk))
+    return found
+
+
+def voided(read: Reader, object_ids: Sequence[bytes]) -> set[bytes]:
+    """Which of these records were refused for good."""
+    if read.one("SELECT 1 FROM voids LIMIT 1") is None:
+        return set()
+    found: set[bytes] = set()
+    for start in range(0, len(object_ids), IN_CHUNK):
+        chunk = object_ids[start : start + IN_CHUNK]
+        sql = f"SELECT object_id FROM voids WHERE object_id IN ({', '.join('?' * len(chunk))})"  # noqa: S608
+        found.update(bytes(row[0]) for row in read.all(sql, chunk))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Decided:
     """The decisions about one identity."""

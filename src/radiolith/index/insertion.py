@@ -23,13 +23,14 @@ from radiolith.index.codes import Code, ScopeKind
 from radiolith.index.counts import Tally, unlist_modalities
 from radiolith.index.current import POLICIES
 from radiolith.index.heldrows import read_row
-from radiolith.index.identities import UNDECIDED, HeldRow, Parent, decided, has_decisions, load, settle
+from radiolith.index.identities import UNDECIDED, HeldRow, Parent, decided, has_decisions, load, settle, voided
 from radiolith.index.layouts import pack_layout
 from radiolith.index.person import NameKind, write_names
 from radiolith.index.session import Writer
 from radiolith.index.uids import pack_uid
 from radiolith.model import BadInput, Held, Incoming, Outcome
 
+UID_MAX = 512  # characters; the standard has 64, and an index entry must fit a page of either database
 Columns = dict[str, "str | int | None"]
 
 
@@ -37,12 +38,14 @@ Columns = dict[str, "str | int | None"]
 class Verdict:
     """What became of one incoming object. `held` is its row; for a DUPLICATE the row that was there already.
 
-    `replayed`: this very record was indexed before (recovery, or a commit whose answer was lost); nothing changed.
+    `replayed`: this very record was indexed before (recovery, or a commit whose answer was lost), or is void; nothing
+    changed. `others`: what else is held under the identity, when that is not nothing.
     """
 
     outcome: Outcome
     held: Held
     replayed: bool = False
+    others: tuple[Held, ...] = ()
 
 
 @dataclass(slots=True)
@@ -67,9 +70,20 @@ def first_key(received_at: int, object_id: bytes) -> bytes:
 def insert(tx: Writer, incoming: Sequence[Incoming]) -> list[Verdict]:
     """Give durable objects their rows, changes and counts; one verdict each, in order.
 
-    Idempotent: a record that has its row already is `replayed`. Raises BadInput for an unknown policy.
+    Idempotent: a record that has its row already is `replayed`. Raises BadInput for an unknown policy or a UID that fits
+    no index.
     """
-    return _Batch(tx, incoming).run() if incoming else []
+    void = voided(tx, [one.blob.object_id for one in incoming])
+    if not void:
+        return _Batch(tx, incoming).run() if incoming else []
+    kept = [one for one in incoming if one.blob.object_id not in void]
+    verdicts = iter(_Batch(tx, kept).run() if kept else [])
+    return [next(verdicts) if one.blob.object_id not in void else _refused(one) for one in incoming]
+
+
+def _refused(one: Incoming) -> Verdict:
+    """A record that was refused when it came: it gets no row, whoever reads it again."""
+    return Verdict(Outcome.DUPLICATE, _own_held(one, 0, False, ""), replayed=True)
 
 
 class _Batch:
@@ -404,31 +418,42 @@ class _Batch:
         if row is None:
             raise RuntimeError("an object was left out of its batch")
         if one.blob.object_id != row.object_id:
-            return Verdict(item.outcome, read_row(self.tx, one.tenant, row.id), item.replayed)
-        reason = codes.decode(self.tx, row.reason)
-        number = one.description.instance.get("number")
-        held = Held(
-            row.id,
-            one.identity,
-            one.sop_class,
-            number if isinstance(number, int) else None,
-            one.blob,
-            one.layout,
-            one.sha256,
-            one.received_at,
-            one.source,
-            one.principal,
-            row.current,
-            reason,
-            one.encoding_of,
-        )
-        return Verdict(item.outcome, held, item.replayed)
+            return Verdict(item.outcome, read_row(self.tx, one.tenant, row.id), item.replayed, self._others(item))
+        held = _own_held(one, row.id, row.current, codes.decode(self.tx, row.reason))
+        return Verdict(item.outcome, held, item.replayed, self._others(item))
+
+    def _others(self, item: _Item) -> tuple[Held, ...]:
+        rows = self.held.get((item.parent.series_id, item.sop), [])
+        if item.row is None or len(rows) < 2:
+            return ()
+        return tuple(read_row(self.tx, item.incoming.tenant, row.id) for row in rows if row is not item.row)
+
+
+def _own_held(one: Incoming, row_id: int, is_current: bool, reason: str) -> Held:
+    number = one.description.instance.get("number")
+    return Held(
+        row_id,
+        one.identity,
+        one.sop_class,
+        number if isinstance(number, int) else None,
+        one.blob,
+        one.layout,
+        one.sha256,
+        one.received_at,
+        one.source,
+        one.principal,
+        is_current,
+        reason,
+        one.encoding_of,
+    )
 
 
 def _item(one: Incoming) -> _Item:
     if one.policy not in POLICIES:
         raise BadInput(f"no such policy for versions: {one.policy!r}")
     identity = one.identity
+    if max(len(identity.study), len(identity.series), len(identity.sop)) > UID_MAX:
+        raise BadInput(f"a UID may have {UID_MAX} characters here (64 in the standard)")
     key = first_key(one.received_at, one.blob.object_id)
     return _Item(one, pack_uid(identity.study), pack_uid(identity.series), pack_uid(identity.sop), key)
 

@@ -8,14 +8,23 @@ statement of its own, so that no reader pins the database while bytes are sent.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from radiolith.index.heldrows import COLUMNS, JOINED, held, held_joined, tenant_uid
-from radiolith.index.identities import IN_CHUNK
+from radiolith.index.identities import IN_CHUNK, Decision
+from radiolith.index.identities import present as present
 from radiolith.index.insertion import Verdict as Verdict
 from radiolith.index.insertion import insert as insert
+from radiolith.index.quarantine import Quarantined as Quarantined
+from radiolith.index.quarantine import add_quarantined as add_quarantined
+from radiolith.index.quarantine import quarantined as quarantined
+from radiolith.index.quarantine import quarantined_one as quarantined_one
+from radiolith.index.segments import note_segments as note_segments
+from radiolith.index.segments import record_segment as record_segment
+from radiolith.index.segments import segment_marks as segment_marks
 from radiolith.index.session import Reader, Values
 from radiolith.index.uids import pack_uid, unpack_uid
-from radiolith.model import Held, Identity
+from radiolith.model import Blob, Held, Identity
 
 PAGE = 500  # rows a statement when listing
 
@@ -119,13 +128,84 @@ def versions(read: Reader, tenant_id: int, identity: Identity) -> list[Held]:
     return find_existing(read, tenant_id, [identity]).get(identity, [])
 
 
-def conflicts(read: Reader, tenant_id: int, limit: int = 100) -> list[Held]:
-    """Versions somebody should decide about."""
+def encodings(read: Reader, held: Held) -> list[Held]:
+    """The same content in other syntaxes: encodings of this version, or the original and its other encodings."""
+    row = read.one("SELECT id, tenant_id FROM instances WHERE object_id = ?", (held.blob.object_id,))
+    if row is None:
+        return []
+    everything = versions(read, row[1], held.identity)
+    names = {one.blob.object_id: one.blob.object_id for one in everything}
+    for one in everything:
+        if one.encoding_of and one.encoding_of not in names:  # it names a duplicate of what is held
+            kept = read.one(
+                "SELECT i.object_id FROM duplicates d JOIN instances i ON i.id = d.instance_id WHERE d.object_id = ?",
+                (one.encoding_of,),
+            )
+            names[one.encoding_of] = bytes(kept[0]) if kept else one.encoding_of
+
+    def content(one: Held) -> bytes:
+        return names.get(one.encoding_of, one.encoding_of) if one.encoding_of else one.blob.object_id
+
+    return [one for one in everything if content(one) == content(held) and one.blob.object_id != held.blob.object_id]
+
+
+def conflicts(read: Reader, tenant_id: int, limit: int = 100, after: str = "") -> list[Identity]:
+    """Instances with versions somebody should decide about, by SOP Instance UID; `after` is the last one of the page before."""
     rows = read.all(
-        "SELECT id FROM instances WHERE tenant_id = ? AND conflict = 1 ORDER BY id LIMIT ?", (tenant_id, limit)
+        "SELECT DISTINCT i.uid, e.uid, s.uid FROM instances i CROSS JOIN series e CROSS JOIN studies s"
+        " WHERE i.tenant_id = ? AND i.conflict = 1 AND i.uid > ? AND e.id = i.series_id AND s.id = e.study_id"
+        " ORDER BY i.uid LIMIT ?",
+        (tenant_id, pack_uid(after), limit),
     )
-    found = (by_row(read, tenant_id, row[0]) for row in rows)
-    return [one for one in found if one is not None]
+    return [Identity(unpack_uid(row[2]), unpack_uid(row[1]), unpack_uid(row[0])) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """One rejected instance. `by`: who decided."""
+
+    study: str
+    series: str
+    sop: str
+    reason: str
+    at: int
+    by: str
+
+
+_HELD = (
+    "SELECT 1 FROM studies s CROSS JOIN series e CROSS JOIN instances i WHERE s.uid = d.study AND s.tenant_id = d.tenant_id"
+    " AND e.uid = d.series AND e.study_id = s.id AND i.uid = d.sop AND i.series_id = e.id"
+)
+
+
+def rejected(read: Reader, tenant_id: int, limit: int = 100, after: str = "") -> list[RejectedRow]:
+    """What is held and rejected, latest decision first; `after` is the SOP Instance UID the page before ended with."""
+    start: Values = (2**62, b"\xff" * 80)
+    if after:
+        start = read.one(
+            "SELECT d.at, d.sop FROM instances i CROSS JOIN series e CROSS JOIN studies s CROSS JOIN decisions d"
+            " WHERE i.uid = ? AND e.id = i.series_id AND s.id = e.study_id AND d.tenant_id = ? AND d.study = s.uid"
+            " AND d.series = e.uid AND d.sop = i.uid AND d.kind = ? AND i.tenant_id = ? ORDER BY d.at LIMIT 1",
+            (pack_uid(after), tenant_id, int(Decision.REJECTED), tenant_id),
+        ) or (0, b"")
+    rows = read.all(
+        "SELECT d.study, d.series, d.sop, d.value, d.at, f.by_name FROM decisions d LEFT JOIN facts f ON f.object_id = d.fact"  # noqa: S608
+        " WHERE d.tenant_id = ? AND d.kind = ? AND d.value <> '' AND (d.at, d.sop) < (?, ?)"
+        f" AND EXISTS ({_HELD}) ORDER BY d.at DESC, d.sop DESC LIMIT ?",
+        (tenant_id, int(Decision.REJECTED), start[0], bytes(start[1]), limit),
+    )
+    return [RejectedRow(*(unpack_uid(bytes(uid)) for uid in row[:3]), row[3], row[4], row[5] or "") for row in rows]
+
+
+def blob_of(read: Reader, object_id: bytes) -> Blob | None:
+    """Where a record is now; None when no row names it any more."""
+    row = read.one("SELECT id, tenant_id FROM instances WHERE object_id = ?", (object_id,))
+    held = by_row(read, row[1], row[0]) if row else None
+    if held is not None:
+        return held.blob
+    found = read.one("SELECT tenant_id FROM quarantine WHERE object_id = ?", (object_id,))
+    aside = quarantined_one(read, found[0], object_id) if found else None
+    return aside.blob if aside else None
 
 
 def _by_arrival(one: Held) -> tuple[int, bytes]:

@@ -101,7 +101,11 @@ TABLES = (
     ),
     # records whose bytes were held already when they got here: two senders at once
     _table("duplicates", "object_id blob!, instance_id int!", "object_id"),
-    # the last word on an identity; kind: facts.Decision
+    # quarantined objects somebody dealt with
+    _table("released", "object_id blob!, tenant_id int!", "object_id"),
+    # records that are in the log but were refused: their transaction failed for good
+    _table("voids", "object_id blob!", "object_id"),
+    # the last word on an identity; kind: identities.Decision
     _table(
         "decisions",
         "tenant_id int!, study blob!, series blob!, sop blob!, kind int!, at int!, fact blob!, value text!",
@@ -127,8 +131,8 @@ TABLES = (
     _table(
         "quarantine",
         "id id, tenant_id int!, object_id blob!, segment_id int!, place_start int!, place_length int!, scope_id int!,"
-        " wrapped_key blob!, size int!, original_size int!, sha256 blob!, reason text!, received_at int!, source int!, principal int!, study text!,"
-        " series text!, sop text!, released_at int, released_as blob",
+        " wrapped_key blob!, size int!, original_size int!, sha256 blob!, reason text!, received_at int!, source int!,"
+        " principal int!, sop_class text!, guess text!, released int!",
     ),
     _table(
         "audit",
@@ -169,11 +173,14 @@ INDICES = (
     Index("requests_procedure", "series_requests", ("tenant_id", "procedure")),
     Index("instances_uid", "instances", ("uid", "series_id", "version"), unique=True),
     Index("instances_series", "instances", ("series_id", "number", "id")),
-    Index("instances_conflict", "instances", ("tenant_id",), where="conflict = 1"),
+    Index("instances_conflict", "instances", ("tenant_id", "uid"), where="conflict = 1"),
+    Index("instances_object", "instances", ("object_id",), unique=True),
+    Index("decisions_latest", "decisions", ("tenant_id", "kind", "at", "sop"), where="value <> ''"),
     Index("duplicates_instance", "duplicates", ("instance_id",)),
     Index("facts_unknown", "facts", ("kind",), where="known = 0"),
     Index("quarantine_object", "quarantine", ("object_id",), unique=True),
-    Index("quarantine_tenant", "quarantine", ("tenant_id", "id")),
+    Index("quarantine_latest", "quarantine", ("tenant_id", "received_at", "object_id"), where="released = 0"),
+    Index("registry_at", "registry", ("at",)),
     Index("sessions_expiry", "sessions", ("expires_at",)),
     Index("audit_tenant", "audit", ("tenant_id", "id")),
     Index("changes_order", "changes", ("xid", "number"), only="postgresql"),
