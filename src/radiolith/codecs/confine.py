@@ -26,6 +26,7 @@ CLONE_NEWUSER = 0x10000000
 LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 444, 446
 LANDLOCK_CREATE_RULESET_VERSION = 1
 NOBODY = 65534
+KEPT_BYTES = 32 << 20  # allocations up to this size, glibc's own bound, come from the heap
 MAX_FILES = 64  # descriptors: the inherited few and one connection
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -81,6 +82,14 @@ def _prctl(option: int, value: int, pointer: object = 0) -> bool:
 def die_with_parent(signal_number: int) -> None:
     """Have the kernel send `signal_number` to this process when the thread that made it ends."""
     _prctl(PR_SET_PDEATHSIG, signal_number)
+
+
+def keep_freed_memory() -> None:
+    """Have malloc keep what is freed for the next frame: memory fresh from the kernel costs a fault a page."""
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    for option, value in ((m_mmap_threshold, KEPT_BYTES), (m_trim_threshold, 2 * KEPT_BYTES)):
+        if hasattr(_libc, "mallopt"):
+            _libc.mallopt(option, value)
 
 
 def leave_network() -> bool:

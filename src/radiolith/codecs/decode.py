@@ -183,7 +183,7 @@ def rle(p: PixelDescription, data: memoryview) -> Decoded:
         raise BadInput(f"an RLE frame of {planes} segments, {p.samples * size} are needed")
     out = np.zeros((p.samples, p.rows, p.columns), cell_type(p).newbyteorder("<"))
     flat = out.reshape(-1).view(np.uint8)
-    imagecodecs.dicomrle_decode(bytes(data), dtype=np.dtype(f"<u{size}"), out=flat)
+    imagecodecs.dicomrle_decode(bytes(data), dtype=np.dtype(f"<u{size}"), out=flat.data)
     if p.samples == 1:
         return Decoded(out[0], p.photometric)
     return Decoded(np.ascontiguousarray(out.transpose(1, 2, 0)), p.photometric)
@@ -192,8 +192,8 @@ def rle(p: PixelDescription, data: memoryview) -> Decoded:
 def _rle_bits(p: PixelDescription, data: memoryview) -> Decoded:
     """One-bit pixels: a single segment of the packed frame."""
     packed = np.zeros((p.pixels + 7) // 8, np.uint8)
-    imagecodecs.dicomrle_decode(bytes(data), dtype=np.dtype("u1"), out=packed)
-    return Decoded(_bits(p, memoryview(packed), 0), p.photometric)
+    imagecodecs.dicomrle_decode(bytes(data), dtype=np.dtype("u1"), out=packed.data)
+    return Decoded(_bits(p, packed.data, 0), p.photometric)
 
 
 def jpeg(p: PixelDescription, data: memoryview) -> Decoded:

@@ -14,7 +14,7 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
-from rle import encode_pixel_data
+from rle.utils import encode_pixel_data
 
 from radiolith.codecs.decode import Array
 from radiolith.model import Unsupported
@@ -36,7 +36,7 @@ class Encoding:
 
 Encoder = Callable[[Array, Encoding], bytes]
 DEFAULT_JPEG_QUALITY = 90  # of 100: what viewers take for visually lossless at 8 bits
-DEFAULT_J2K_RATIO_DB = 50.0  # peak signal to noise ratio in dB of lossy JPEG 2000 at quality 90
+DEFAULT_J2K_DB = 55  # peak signal to noise ratio in dB of lossy JPEG 2000
 HTJ2K_BASE = 64  # pixels: DICOM's RPCL options want a lowest resolution of at most this size
 JPEGXL_EFFORT = 3  # best ratio per second on CT and MR
 
@@ -114,8 +114,10 @@ def jpeg(pixels: Array, how: Encoding) -> bytes:
     if how.bits > 8:
         raise Unsupported(f"JPEG baseline takes 8 bits a sample, the image has {how.bits}")
     options: dict[str, Any] = {"colorspace": "rgb", "outcolorspace": "ycbcr", "subsampling": "422"}
-    return imagecodecs.jpeg8_encode(
-        _unsigned(pixels, how.bits), level=how.quality or DEFAULT_JPEG_QUALITY, **(options if how.rgb else {})
+    return bytes(
+        imagecodecs.jpeg8_encode(
+            _unsigned(pixels, how.bits), level=how.quality or DEFAULT_JPEG_QUALITY, **(options if how.rgb else {})
+        )
     )
 
 
@@ -124,47 +126,58 @@ def jpeg_lossless(pixels: Array, how: Encoding) -> bytes:
     _up_to_16(how.bits, "JPEG lossless")
     space = "rgb" if how.rgb else "ycbcr"
     options: dict[str, Any] = {"colorspace": space, "outcolorspace": space} if pixels.ndim == 3 else {}
-    return imagecodecs.jpeg8_encode(
-        _narrow(_unsigned(pixels, how.bits), how.bits),
-        lossless=True,
-        predictor=1,
-        bitspersample=max(how.bits, 2),
-        **options,
+    return bytes(
+        imagecodecs.jpeg8_encode(
+            _narrow(_unsigned(pixels, how.bits), how.bits),
+            lossless=True,
+            predictor=1,
+            bitspersample=max(how.bits, 2),
+            **options,
+        )
     )
 
 
 def jpegls(pixels: Array, how: Encoding) -> bytes:
     """JPEG-LS lossless. The codec writes 8 or 16 bits of precision, not `bits`: a decoder gets the same samples."""
     _up_to_16(how.bits, "JPEG-LS")
-    return imagecodecs.jpegls_encode(_narrow(_unsigned(pixels, how.bits), how.bits))
+    return bytes(imagecodecs.jpegls_encode(_narrow(_unsigned(pixels, how.bits), how.bits)))
 
 
 def jpeg2k_lossless(pixels: Array, how: Encoding) -> bytes:
     """JPEG 2000, reversible; RGB through the reversible component transform."""
     _up_to_16(how.bits, "JPEG 2000")
-    return imagecodecs.jpeg2k_encode(
-        _narrow(np.ascontiguousarray(pixels), how.bits),
-        level=0,
-        codecformat="j2k",
-        bitspersample=how.bits,
-        reversible=True,
-        mct=how.rgb,
-        numthreads=1,
+    return bytes(
+        imagecodecs.jpeg2k_encode(
+            _narrow(np.ascontiguousarray(pixels), how.bits),
+            level=0,
+            codecformat="j2k",
+            bitspersample=how.bits,
+            reversible=True,
+            mct=how.rgb,
+            numthreads=1,
+        )
     )
+
+
+def j2k_decibel(quality: int) -> int:
+    """Peak signal to noise ratio for a quality of 1 to 100: 15 to 60 dB."""
+    return 15 + round(0.45 * quality)
 
 
 def jpeg2k(pixels: Array, how: Encoding) -> bytes:
     """JPEG 2000, irreversible; quality 100 asks for 60 dB, 1 for about 15 dB."""
     _up_to_16(how.bits, "JPEG 2000")
-    decibel = DEFAULT_J2K_RATIO_DB if how.quality is None else 15.0 + 0.45 * how.quality
-    return imagecodecs.jpeg2k_encode(
-        _narrow(np.ascontiguousarray(pixels), how.bits),
-        level=decibel,
-        codecformat="j2k",
-        bitspersample=how.bits,
-        reversible=False,
-        mct=how.rgb,
-        numthreads=1,
+    decibel = DEFAULT_J2K_DB if how.quality is None else j2k_decibel(how.quality)
+    return bytes(
+        imagecodecs.jpeg2k_encode(
+            _narrow(np.ascontiguousarray(pixels), how.bits),
+            level=decibel,
+            codecformat="j2k",
+            bitspersample=how.bits,
+            reversible=False,
+            mct=how.rgb,
+            numthreads=1,
+        )
     )
 
 
@@ -206,13 +219,15 @@ def jpegxl(pixels: Array, how: Encoding) -> bytes:
     _up_to_16(how.bits, "JPEG XL")
     if pixels.dtype.kind == "i":
         raise Unsupported("JPEG XL has no signed samples")
-    return imagecodecs.jpegxl_encode(
-        _narrow(np.ascontiguousarray(pixels), how.bits),
-        lossless=True,
-        effort=JPEGXL_EFFORT,
-        bitspersample=how.bits,
-        usecontainer=False,
-        numthreads=1,
+    return bytes(
+        imagecodecs.jpegxl_encode(
+            _narrow(np.ascontiguousarray(pixels), how.bits),
+            lossless=True,
+            effort=JPEGXL_EFFORT,
+            bitspersample=how.bits,
+            usecontainer=False,
+            numthreads=1,
+        )
     )
 
 

@@ -13,8 +13,8 @@ from radiolith.codecs.limits import MAX_OUTPUT_PIXELS, MAX_OUTPUT_SIDE
 from radiolith.model import BadInput, LimitExceeded
 
 ASPECT_TOLERANCE = 0.01  # pixels less oblong than this are taken as square
-THUMBNAIL_SIDE = 128  # pixels, where the request does not say
 Viewport = tuple[float, float, float | None, float | None, float | None, float | None]
+THUMBNAIL: Viewport = (128.0, 128.0, None, None, None, None)  # where the request does not say
 
 
 def resize(picture: Array, rows: int, columns: int) -> Array:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import warnings
 from io import BytesIO
 
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
+from pydicom.tag import Tag
 
 from radiolith.codecs import registry
 from radiolith.codecs.description import Lut, Overlay, PixelDescription, Window, check
@@ -45,7 +45,7 @@ def parse(data: bytes, syntax: str, *, everything: bool) -> Dataset:
                 BytesIO(data),
                 row.implicit,
                 not row.big_endian,
-                specific_tags=None if everything else [pydicom.tag.Tag(t) for t in _WANTED],
+                specific_tags=None if everything else [Tag(t) for t in _WANTED],
             )
     except RecursionError:
         raise BadInput("sequences nested too deeply") from None

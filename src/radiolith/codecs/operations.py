@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import socket
+import struct
 import sys
 from dataclasses import asdict, replace
 from typing import Any, cast
@@ -12,17 +13,17 @@ import numpy as np
 
 from radiolith.codecs import registry, wire
 from radiolith.codecs.decode import Array, Decoded, decode, seen, values
-from radiolith.codecs.description import PIXEL_DATA, PixelDescription, Window, check
+from radiolith.codecs.description import PixelDescription, Window, check
 from radiolith.codecs.encode import ENCODERS, Encoding
 from radiolith.codecs.header import Header
 from radiolith.codecs.limits import Limits
 from radiolith.codecs.picture import MEDIA_TYPES, srgb_profile
 from radiolith.codecs.picture import encode as encode_picture
 from radiolith.codecs.render import Shown, render
-from radiolith.codecs.requests import Changed, Opened, Wanted, changed_from
+from radiolith.codecs.requests import Changed, Frame, Opened, Wanted, changed_from, open_request, render_request
 from radiolith.codecs.transcode import transcode
 from radiolith.codecs.wire import Control, as_view
-from radiolith.codecs.worker import Answer, Served, operation
+from radiolith.codecs.worker import Answer, Served, operation, serve
 from radiolith.model import BadInput
 
 
@@ -54,7 +55,7 @@ def little_endian(pixels: Array) -> memoryview:
     """The samples as bytes, little endian, in C order."""
     if sys.byteorder == "big":
         pixels = pixels.astype(pixels.dtype.newbyteorder("<"))
-    return as_view(np.ascontiguousarray(pixels))
+    return np.ascontiguousarray(pixels).data.cast("B")
 
 
 def decoded(served: Served, frame: tuple[int, memoryview, int]) -> tuple[PixelDescription, Decoded]:
@@ -128,30 +129,48 @@ def warm_up() -> None:
             encode_picture([drawn], picture_type, icc=srgb_profile())
     native = replace(sample, syntax=registry.EXPLICIT_LE)
     render([Shown(native, 0, memoryview(grey.tobytes()))], Wanted(viewport=(32, 32, None, None, None, None)))
-    header = Header(Opened(_WARM_HEADER, registry.IMPLICIT_LE))
+    header = Header(Opened(_plain_header(512), registry.IMPLICIT_LE))
     header.describe(0)
     header.rewrite(Changed(registry.EXPLICIT_LE, "RGB", 0, 8, 8, 7, False, 3, True, 1.0, "ISO_10918_1"))
 
 
+_REHEARSED = struct.pack("<4096h", *range(-1024, 3072)) * 64  # 512 x 512 pixels with the spread of a CT
+
+
 def rehearse(limits: Limits) -> None:
-    """Render one typical frame in a decoder that waits for its client.
+    """Render one typical frame in a decoder that waits for its client, then serve a small one over a socket.
 
-    After a fork every page of the interpreter's heap costs a fault when first written: some 8 ms on the first request.
+    After a fork every page of the interpreter's heap costs a fault when first written, and so does fresh memory for the
+    frame: together some 8 ms that the first request would pay.
     """
+    opening, _ = open_request(Opened(_plain_header(512), registry.IMPLICIT_LE))
+    request, _ = render_request([Frame(0, b"")], Wanted())
     served = Served(limits)
-    frame = bytearray(2 * _REHEARSED_SIDE * _REHEARSED_SIDE)
-    control: Control = {"syntax": registry.IMPLICIT_LE, "pixel_tag": PIXEL_DATA, "pixel_vr": ""}
-    open_object(served, control, [bytearray(_WARM_HEADER)])
-    fields = asdict(Wanted())
-    fields.pop("presentation")
-    request = wire.pack({"op": "render", "frames": [[0, 0]], "want": fields}, [memoryview(frame)])
-    text = bytes(request[0])
-    control = json.loads(text[text.index(b"{") :])
-    render_frames(served, control, [frame, bytearray()])
+    open_object(served, opening, [bytearray(_plain_header(512))])
+    render_frames(served, request, [bytearray(_REHEARSED), bytearray()])
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        asked = (
+            open_request(Opened(_plain_header(64), registry.IMPLICIT_LE)),
+            render_request([Frame(0, bytes(8192))], Wanted()),
+        )
+        for piece in (piece for message in asked for piece in wire.pack(*message)):
+            ours.sendall(piece)
+        ours.shutdown(socket.SHUT_WR)
+        serve(theirs, limits)
 
 
-_REHEARSED_SIDE = 512
-# (0028,0004) MONOCHROME2, (0028,0010) 512, (0028,0011) 512, (0028,0100) 16 in Implicit VR Little Endian
-_WARM_HEADER = bytes.fromhex(
-    "280004000c0000004d4f4e4f4348524f4d453220280010000200000040002800110002000000400028000001020000001000"
-)
+def _element(tag: int, value: bytes) -> bytes:
+    """An element in Implicit VR Little Endian."""
+    return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(value)) + value
+
+
+def _plain_header(side: int) -> bytes:
+    """Header of a signed 16-bit image of side x side with rescale and window, Implicit VR Little Endian."""
+    word = struct.Struct("<H").pack
+    values = {
+        0x00280002: word(1), 0x00280004: b"MONOCHROME2 ", 0x00280010: word(side), 0x00280011: word(side),
+        0x00280100: word(16), 0x00280101: word(16), 0x00280102: word(15), 0x00280103: word(1),
+        0x00281050: b"40", 0x00281051: b"400 ", 0x00281052: b"-1024 ", 0x00281053: b"1 ",
+    }  # fmt: skip
+    return b"".join(_element(tag, value) for tag, value in values.items())

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from radiolith.codecs.decode import Array
-from radiolith.codecs.encode import Encoding, htj2k
+from radiolith.codecs.encode import Encoding, htj2k, j2k_decibel
 from radiolith.model import Unsupported
 
 DEFAULT_QUALITY = 90
@@ -49,14 +49,16 @@ def encode(
     if media_type == "image/png":
         return _png(picture, icc if colour else b"")
     if media_type == "image/jp2":
-        decibel = 0 if quality is None or quality >= 100 else 15.0 + 0.45 * quality
-        return imagecodecs.jpeg2k_encode(
-            picture, level=decibel, codecformat="jp2", reversible=decibel == 0, mct=colour, numthreads=1
+        decibel = 0 if quality is None or quality >= 100 else j2k_decibel(quality)
+        return bytes(
+            imagecodecs.jpeg2k_encode(
+                picture, level=decibel, codecformat="jp2", reversible=decibel == 0, mct=colour, numthreads=1
+            )
         )
     if media_type == "image/jxl":
-        return imagecodecs.jpegxl_encode(
-            picture, effort=3, numthreads=1, **({"lossless": True} if level >= 100 else {"distance": (100 - level) / 7})
-        )
+        if level >= 100:
+            return bytes(imagecodecs.jpegxl_encode(picture, effort=3, lossless=True, numthreads=1))
+        return bytes(imagecodecs.jpegxl_encode(picture, effort=3, distance=(100 - level) / 7, numthreads=1))
     if media_type == "image/jph":
         return _jph(picture)
     raise Unsupported(f"images are not rendered as {media_type[:64]}")
@@ -67,7 +69,7 @@ def _jpeg(picture: Array, level: int, icc: bytes) -> bytes:
     if picture.ndim == 3:
         options = {"colorspace": "rgb", "outcolorspace": "ycbcr"}
         options["subsampling"] = "444" if level >= SUBSAMPLE_BELOW else "420"
-    data = imagecodecs.jpeg8_encode(picture, level=level, **options)
+    data = bytes(imagecodecs.jpeg8_encode(picture, level=level, **options))
     if not icc:
         return data
     parts = [icc[i : i + _ICC_CHUNK] for i in range(0, len(icc), _ICC_CHUNK)]
@@ -79,7 +81,7 @@ def _jpeg(picture: Array, level: int, icc: bytes) -> bytes:
 
 
 def _png(picture: Array, icc: bytes) -> bytes:
-    data = imagecodecs.png_encode(picture, level=6)
+    data = bytes(imagecodecs.png_encode(picture, level=6))
     if not icc:
         return data
     body = b"iCCP" + b"ICC Profile\0\0" + zlib.compress(icc)

@@ -57,7 +57,7 @@ def requested_window(want: Wanted) -> Window | None:
 
 def _one(shown: Shown, want: Wanted) -> Array:
     p = shown.description
-    viewport = want.viewport or ((geometry.THUMBNAIL_SIDE,) * 2 + (None,) * 4 if want.thumbnail else None)
+    viewport = want.viewport or (geometry.THUMBNAIL if want.thumbnail else None)
     grey, photometric = _samples(shown, viewport)
     if p.monochrome:
         drawn = to_grey(seen(p, grey), grey, tone_of(p, requested_window(want)))

@@ -175,12 +175,18 @@ def changed_from(control: Control) -> Changed:
     """`Changed` out of a message, checked."""
     ratio = control.get("ratio")
     return Changed(
-        **{n: _text(control, n) for n in ("syntax", "photometric", "method")},
-        **{n: _number(control, n) for n in ("planar", "bits_allocated", "bits_stored", "high_bit", "samples")},
+        syntax=_text(control, "syntax"),
+        photometric=_text(control, "photometric"),
+        planar=_number(control, "planar"),
+        bits_allocated=_number(control, "bits_allocated"),
+        bits_stored=_number(control, "bits_stored"),
+        high_bit=_number(control, "high_bit"),
         signed=control.get("signed") is True,
+        samples=_number(control, "samples"),
         lossy=control.get("lossy") is True,
         ratio=float(ratio) if isinstance(ratio, (int, float)) else 0.0,
-    )  # type: ignore[arg-type]
+        method=_text(control, "method"),
+    )
 
 
 def transcoded_answer(control: Control, blobs: list[bytearray]) -> Transcoded:

@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
@@ -204,7 +204,7 @@ class Decoders:
         self.counts = Counts()
 
     @contextlib.asynccontextmanager
-    async def session(self, opened: Opened) -> AsyncIterator[Session]:
+    async def session(self, opened: Opened) -> AsyncGenerator[Session]:
         """A decoder for one object. LimitExceeded for an oversized header; Unavailable when none is free in time."""
         session = Session(self, opened)
         try:
@@ -213,7 +213,7 @@ class Decoders:
             session.close()
 
     @contextlib.contextmanager
-    def blocking_session(self, opened: Opened) -> Iterator[BlockingSession]:
+    def blocking_session(self, opened: Opened) -> Generator[BlockingSession]:
         """The same for code without an event loop."""
         session = BlockingSession(self, opened)
         try:

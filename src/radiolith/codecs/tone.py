@@ -1,12 +1,12 @@
 """Grey pixels to display values: modality, VOI and presentation transformations (PS3.3 C.11, PS3.4 N.2).
 
-Owns: the chain stored value -> modality value -> VOI -> 0 (black) to 255 (white). Integer pixels of up to 16 bits go
-through one table of all stored values; wider and floating ones are computed pixel by pixel. Runs in decoder processes.
+Owns: the chain stored value -> modality value -> VOI -> 0 (black) to 255 (white). Integers go through a table of the
+values between the frame's lowest and highest; floating ones are computed pixel by pixel. Runs in decoder processes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from radiolith.codecs.description import Lut, PixelDescription, Window
 from radiolith.model import BadInput
 
 Floats = NDArray[np.float32]
-TABLE_BITS = 16
+MAX_TABLE = 65_536  # entries: every value of 16-bit pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,91 +51,64 @@ def tone_of(p: PixelDescription, window: Window | None = None) -> Tone:
 
 def to_grey(p: PixelDescription, pixels: Array, tone: Tone) -> Array:
     """Display values, u8, of decoded `pixels`; padding is black."""
-    if p.bits_allocated == 1 or p.bits_stored == 1:
-        plain = tone.window is None and tone.voi is None
-        lit = values(p, pixels) != 0
-        return np.where(lit != tone.inverse, np.uint8(255), np.uint8(0)) if plain else _computed(p, pixels, tone)
-    if p.floating or p.bits_stored > TABLE_BITS or p.high_bit >= TABLE_BITS:
-        return _computed(p, pixels, tone)
-    return _by_table(p, pixels, tone)
+    stored = values(p, pixels)
+    if p.bits_stored == 1 and tone.window is None and tone.voi is None:
+        return np.where((stored != 0) != tone.inverse, np.uint8(255), np.uint8(0))
+    if not p.floating:
+        low, high = int(stored.min()), int(stored.max())
+        if high - low < MAX_TABLE:
+            return _by_table(p, stored, tone, (low, high))
+    return _computed(p, stored, tone)
 
 
-def _by_table(p: PixelDescription, pixels: Array, tone: Tone) -> Array:
-    size = 1 << p.bits_stored
-    stored = np.arange(size, dtype=np.int32)
-    if p.signed:
-        stored[size // 2 :] -= size
-    index = pixels.view(f"u{pixels.dtype.itemsize}")
-    if pixels.dtype.itemsize > 2:
-        index = index.astype(np.uint16)
-    shift = p.high_bit + 1 - p.bits_stored
-    if shift:
-        index = index >> shift
-    if p.bits_stored < index.dtype.itemsize * 8:
-        index = index & index.dtype.type(size - 1)
-    if tone.window is None and tone.voi is None:
-        tone = _with_range(p, tone, _stored_range(p, index, stored))
-    grey = _grey(_modality(stored.astype(np.float32), stored, tone), tone)
+def _by_table(p: PixelDescription, stored: Array, tone: Tone, ends: tuple[int, int]) -> Array:
+    """Through a table with one entry for each value from the lowest to the highest of the frame."""
+    low, high = ends
+    entries = np.arange(low, high + 1, dtype=np.int64)
+    kept = entries
     if p.padding is not None:
-        grey[(stored >= p.padding[0]) & (stored <= p.padding[1])] = 0
+        outside = (entries < p.padding[0]) | (entries > p.padding[1])
+        kept = entries[outside]
+    if tone.window is None and tone.voi is None:
+        if len(kept) and len(kept) < len(entries):  # only values that occur, without padding, make the window
+            kept = np.unique(stored[(stored < p.padding[0]) | (stored > p.padding[1])]) if p.padding else kept
+        tone = _with_range(tone, kept if len(kept) else entries)
+    grey = _grey(_modality(entries.astype(np.float32), entries, tone), tone)
+    if len(kept) < len(entries) and p.padding is not None:
+        grey[(entries >= p.padding[0]) & (entries <= p.padding[1])] = 0
+    cells = stored.view(f"u{stored.dtype.itemsize}")
+    index = cells - cells.dtype.type(
+        low & ((1 << 8 * cells.dtype.itemsize) - 1)
+    )  # wraps round to the distance from low
     return grey.take(index, mode="clip")
 
 
-def _stored_range(p: PixelDescription, index: Array, stored: NDArray[np.int32]) -> tuple[float, float]:
-    """Lowest and highest stored value in the frame, padding left out."""
-    if p.padding is None and not p.signed:
-        return float(index.min()), float(index.max())
-    present = np.zeros(len(stored), bool)
-    present[index] = True
-    if p.padding is not None:
-        present &= (stored < p.padding[0]) | (stored > p.padding[1])
-    found = stored[present]
-    return (float(found.min()), float(found.max())) if len(found) else (0.0, 1.0)
-
-
-def _with_range(p: PixelDescription, tone: Tone, ends: tuple[float, float]) -> Tone:
-    """The tone with a window that spans the stored values `ends`."""
-    span = np.arange(int(ends[0]), int(ends[1]) + 1, dtype=np.int32) if tone.modality else np.array(ends, np.float32)
-    reached = _modality(span.astype(np.float32), span.astype(np.int32), tone)
+def _with_range(tone: Tone, stored: Array) -> Tone:
+    """The tone with a window that spans what the stored values become."""
+    reached = _modality(stored.astype(np.float32), stored, tone)
     low, high = float(reached.min()), float(reached.max())
-    width = max(high - low, 1e-6)
-    return Tone(
-        tone.slope,
-        tone.intercept,
-        tone.modality,
-        Window(low + width / 2, width, "LINEAR_EXACT"),
-        None,
-        tone.presentation,
-        tone.inverse,
-    )
+    width = max(high - low, 1e-30)
+    return replace(tone, window=Window(low + width / 2, width, "LINEAR_EXACT"))
 
 
-def _computed(p: PixelDescription, pixels: Array, tone: Tone) -> Array:
-    """Pixel by pixel, for what has no table."""
-    stored = values(p, pixels)
+def _computed(p: PixelDescription, stored: Array, tone: Tone) -> Array:
+    """Value by value, for floating point and for integers spread too wide for a table."""
     numbers = np.nan_to_num(stored.astype(np.float32), nan=0.0, posinf=3e38, neginf=-3e38)
-    padded = None
+    padded = np.zeros(stored.shape, bool)
     if p.padding is not None:
         padded = (stored >= p.padding[0]) & (stored <= p.padding[1])
     if tone.window is None and tone.voi is None:
-        kept = numbers if padded is None or bool(padded.all()) else numbers[~padded]
-        low, high = float(kept.min()), float(kept.max())
-        tone = _with_range(p, Tone(tone.slope, tone.intercept, inverse=tone.inverse), (low, high))
-        if low != int(low) or high != int(high) or abs(low) > 1e6 or abs(high) > 1e6:
-            ends = sorted((low * tone.slope + tone.intercept, high * tone.slope + tone.intercept))
-            width = max(ends[1] - ends[0], 1e-30)
-            window = Window((ends[0] + ends[1]) / 2, width, "LINEAR_EXACT")
-            tone = Tone(tone.slope, tone.intercept, None, window, inverse=tone.inverse)
-    whole = None if p.floating else np.clip(stored, -(2**31), 2**31 - 1).astype(np.int32)
+        kept = numbers[~padded]
+        tone = _with_range(tone, kept if len(kept) else numbers)
+    whole = None if p.floating else stored.astype(np.int64)
     grey = _grey(_modality(numbers, whole, tone), tone)
-    if padded is not None:
-        grey[padded] = 0
+    grey[padded] = 0
     return grey
 
 
-def _modality(numbers: Floats, stored: NDArray[np.int32] | None, tone: Tone) -> Floats:
+def _modality(numbers: Floats, stored: Array | None, tone: Tone) -> Floats:
     """Modality values: through the LUT if there is one, else rescaled."""
-    if tone.modality is not None and stored is not None:
+    if tone.modality is not None and stored is not None and stored.dtype.kind != "f":
         entries = table(tone.modality)
         return entries.take(np.clip(stored - tone.modality.first, 0, len(entries) - 1)).astype(np.float32)
     if tone.slope == 1.0 and tone.intercept == 0.0:

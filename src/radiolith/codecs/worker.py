@@ -81,6 +81,7 @@ def serve(connection: socket.socket, limits: Limits) -> None:
         try:
             control, blobs = wire.read_blocking(limits.request_bytes, fill)
         except (EOFError, OSError):
+            signal.setitimer(signal.ITIMER_REAL, 0)
             return
         signal.setitimer(signal.ITIMER_REAL, limits.request_seconds * 1.2 + 1)  # the client's clock comes first
         answer, out = _answer(served, control, blobs)

@@ -30,10 +30,15 @@ from radiolith.codecs.wire import HELLO, MAGIC
 
 _BUSY = struct.Struct("<I")
 _EARLY_DEATH_PAUSE_MS = 500  # between forks while decoders die before they serve anyone
+_REFILL_PAUSE_MS = 25  # before a used-up spare is replaced while another waits: the processor is the request's first
 _CANNOT_CONFINE = 77  # exit status of a decoder that could not lock itself in
 
 Serve = Callable[[socket.socket, Limits], None]
 Rehearse = Callable[[Limits], None]
+
+
+def _noticed(_signal: int, _frame: FrameType | None) -> None:
+    """The wakeup descriptor does the work; without a handler it would not be written."""
 
 
 class Zygote:
@@ -48,6 +53,7 @@ class Zygote:
         self._idle: set[int] = set()
         self._busy: set[int] = set()
         self._early_deaths = 0
+        self._refill_at = 0.0
         self._status_r, self._status_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._memory = confine.address_space() + limits.memory_bytes
@@ -55,7 +61,7 @@ class Zygote:
 
     def run(self) -> None:
         signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _noticed)
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the server's to handle
         poll = select.poll()
@@ -76,6 +82,8 @@ class Zygote:
 
     def _fill(self) -> int | None:
         """Fork until enough decoders wait; returns milliseconds to wait before the next try, None for no limit."""
+        if self._idle and time.monotonic() < self._refill_at:
+            return _REFILL_PAUSE_MS
         while len(self._idle) < self._limits.spare and len(self._idle) + len(self._busy) < self._limits.processes:
             if self._early_deaths > self._limits.processes:
                 self._early_deaths = 0
@@ -96,6 +104,7 @@ class Zygote:
                 if pid in self._idle:
                     self._idle.remove(pid)
                     self._busy.add(pid)
+                    self._refill_at = time.monotonic() + _REFILL_PAUSE_MS / 1000
 
     def _bury(self) -> None:
         while self._idle or self._busy:
@@ -132,10 +141,10 @@ class Zygote:
                 os.dup2(null, fd)
             for fd in (null, self._control, self._status_r, self._wake_r, self._wake_w):
                 os.close(fd)
+            self._rehearse(self._limits)
             layers = confine.confine(self._memory, self._limits.cpu_seconds, signal.SIGKILL)
             if "seccomp" not in layers and not self._unconfined:
                 os._exit(_CANNOT_CONFINE)
-            self._rehearse(self._limits)
             connection, _ = self._listener.accept()
             self._listener.close()
             os.write(self._status_w, _BUSY.pack(os.getpid()))
@@ -156,6 +165,7 @@ def main() -> None:
     limits = Limits(**config["limits"])
     listener = socket.socket(fileno=config["listener"])
     started = time.monotonic()
+    confine.keep_freed_memory()
     worker = importlib.import_module("radiolith.codecs.worker")
     for name in config["probes"]:
         importlib.import_module(name).install(worker.OPERATIONS)
