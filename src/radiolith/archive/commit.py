@@ -14,14 +14,15 @@ import asyncio
 import json
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
 
-from radiolith.index import audit, facts, instances
+from radiolith import metrics
+from radiolith.index import audit, facts, instances, quarantine, segments
 from radiolith.index.database import Database
-from radiolith.metrics import METRICS
+from radiolith.index.session import Reader
 from radiolith.model import (
     AuditEvent,
     Blob,
@@ -31,7 +32,7 @@ from radiolith.model import (
     Incoming,
     Kind,
     Outcome,
-    Receipt,
+    Place,
     Scope,
     Unavailable,
 )
@@ -59,8 +60,11 @@ class QuarantineTask:
     draft: Draft
     label: Label
     meta: bytes
-    row: instances.Quarantined  # its blob is filled in by the commit
+    row: quarantine.Quarantined  # its blob is filled in by the commit
     tenant: int
+
+
+FACT_META = b'{"kind":"fact","original_size":0,"name":""}'
 
 
 @dataclass(slots=True)
@@ -69,7 +73,7 @@ class FactTask:
     label: Label
     fact: Fact
     audit: tuple[AuditEvent, ...] = ()
-    meta: bytes = b'{"kind":"fact","original_size":0,"name":""}'
+    meta: bytes = FACT_META
 
 
 Task = ObjectTask | QuarantineTask | FactTask
@@ -82,7 +86,6 @@ class Settled:
     outcome: Outcome
     object_id: bytes
     held: Held | None = None
-    others: tuple[Held, ...] = ()  # what was held under the same identity before
 
 
 @dataclass(slots=True)
@@ -103,7 +106,7 @@ class Committer:
         self._outstanding = 0
         self._room: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._lock = threading.Lock()
-        self._voids: list[tuple[bytes, bytes]] = []  # (tenant, object id) refused after they were durable
+        self._voids: list[Task] = []  # refused after they were durable
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
         # daemon: at exit `stop` has drained it; if it hangs in a dead disk, nothing acknowledged is lost with it
         self._thread.start()
@@ -131,7 +134,9 @@ class Committer:
         self._queue.put(waiting)
         return waiting.future
 
-    def fact(self, fact: Fact, label: Label | None = None, events: Sequence[AuditEvent] = ()) -> asyncio.Future[Settled]:
+    def fact(
+        self, fact: Fact, label: Label | None = None, events: Sequence[AuditEvent] = ()
+    ) -> asyncio.Future[Settled]:
         """Write a decision to the log and apply it, in one batch with everything else."""
         draft = self._store.begin(fact.tenant, Kind.FACT)
         draft.write(fact_payload(fact))
@@ -173,7 +178,7 @@ class Committer:
             self._flush_voids()
             fresh = self._sift(batch)
             if fresh:
-                self._make_durable(fresh)
+                fresh = self._make_durable(fresh)
             self._apply(batch, fresh)
         except Failure as failure:
             self._refuse(batch, failure)
@@ -207,7 +212,7 @@ class Committer:
             fresh.append(waiting)
         return fresh
 
-    def _make_durable(self, fresh: list[_Waiting]) -> None:
+    def _make_durable(self, fresh: list[_Waiting]) -> list[_Waiting]:
         scopes = self._keys.scopes(waiting.task.label for waiting in fresh)
         sealed: list[tuple[_Waiting, Scope, bytes]] = []
         for waiting in fresh:
@@ -217,67 +222,78 @@ class Committer:
             task.draft.seal(scope, wrapped, task.meta)
             sealed.append((waiting, scope, wrapped))
         places = self._store.commit([waiting.task.draft for waiting in fresh])
+        kept: list[_Waiting] = []
         for (waiting, scope, wrapped), place in zip(sealed, places, strict=True):
             task = waiting.task
+            if place is None:  # a streamed object whose own segment failed; the others of the batch are not touched
+                waiting.answer = task.draft.failure or Unavailable("the object could not be written")
+                continue
+            kept.append(waiting)
             blob = Blob(place, task.draft.object_id, task.label[0], scope, wrapped, task.draft.size)
             if isinstance(task, ObjectTask):
                 task.incoming = replace(task.incoming, blob=blob)
             elif isinstance(task, QuarantineTask):
                 task.row = replace(task.row, blob=blob)
+        return kept
 
     def _apply(self, batch: list[_Waiting], fresh: list[_Waiting]) -> None:
         """Rows, changes and audit of the whole batch in one transaction; a failure voids what is in the log."""
-        self._store.mark("before-transaction")
+        self._store.backend.steps("transaction")
         try:
             with self._database.write() as tx:
-                objects = [w for w in fresh if isinstance(w.task, ObjectTask)]
-                verdicts = instances.insert(tx, [w.task.incoming for w in objects]) if objects else []
-                for waiting, verdict in zip(objects, verdicts, strict=True):
-                    waiting.answer = Settled(
-                        verdict.outcome, waiting.task.draft.object_id, verdict.held, tuple(verdict.others)
-                    )
+                objects = [(w, w.task.incoming) for w in fresh if isinstance(w.task, ObjectTask)]
+                verdicts = instances.insert(tx, [incoming for _, incoming in objects])
+                for (waiting, _), verdict in zip(objects, verdicts, strict=True):
+                    waiting.answer = Settled(verdict.outcome, waiting.task.draft.object_id, verdict.held)
                 for waiting in fresh:
                     if isinstance(waiting.task, QuarantineTask):
-                        instances.add_quarantined(tx, waiting.task.tenant, waiting.task.row)
+                        quarantine.add_quarantined(tx, waiting.task.tenant, waiting.task.row)
                         waiting.answer = Settled(Outcome.QUARANTINED, waiting.task.draft.object_id)
                     elif isinstance(waiting.task, FactTask):
                         facts.apply(tx, waiting.task.fact, waiting.task.draft.object_id)
                         waiting.answer = Settled(Outcome.STORED, waiting.task.draft.object_id)
                 audit.insert(tx, _events(batch))
-                instances.record_segments(tx, self._store.watermarks())
+                segments.note_segments(tx, _ends(fresh))
         except Exception:
-            self._voids += [(waiting.task.label[0], waiting.task.draft.object_id) for waiting in fresh]
+            self._voids += [waiting.task for waiting in fresh]
             try:
                 self._flush_voids()
             except Exception:
                 log.warning("a refused batch could not be voided yet", objects=len(self._voids))
             raise
-        self._store.mark("after-transaction")
+        self._store.backend.steps("answer")
 
     def _flush_voids(self) -> None:
-        """Tell the log that refused objects do not exist, before anything else is acknowledged."""
+        """Tell the log that refused records do not exist, before anything else is acknowledged.
+
+        A commit whose answer was lost may have gone through: what the index holds stays held.
+        """
         if not self._voids:
             return
+        with self._database.read() as read:
+            self._voids = [task for task in self._voids if not _is_indexed(read, task)]
         by_tenant: dict[bytes, list[str]] = {}
-        for tenant, object_id in self._voids:
-            by_tenant.setdefault(tenant, []).append(object_id.hex())
-        done: list[tuple[Fact, bytes]] = []
-        drafts: list[Draft] = []
-        scopes = self._keys.scopes((tenant, FACTS, "") for tenant in by_tenant)
-        for tenant, objects in by_tenant.items():
-            fact = Fact("void", self._clock(), self._worker, tenant, {"objects": objects})
-            draft = self._store.begin(tenant, Kind.FACT)
-            draft.write(fact_payload(fact))
-            scope = scopes[tenant, FACTS, ""]
-            draft.seal(scope, self._keys.wrap(tenant, scope, draft.key), FactTask.meta)
-            drafts.append(draft)
-            done.append((fact, draft.object_id))
-        self._store.commit(drafts)
+        for task in self._voids:
+            by_tenant.setdefault(task.label[0], []).append(task.draft.object_id.hex())
+        facts_made = [
+            Fact("void", self._clock(), self._worker, tenant, {"objects": objects})
+            for tenant, objects in by_tenant.items()
+        ]
+        drafts = [self._sealed_fact(fact) for fact in facts_made]
+        places = self._store.commit(drafts)
+        self._voids = []
         with self._database.write() as tx:
-            for fact, object_id in done:
-                facts.apply(tx, fact, object_id)
-            instances.record_segments(tx, self._store.watermarks())
-        self._voids.clear()
+            for fact, draft in zip(facts_made, drafts, strict=True):
+                facts.apply(tx, fact, draft.object_id)
+            segments.note_segments(tx, _furthest(place for place in places if place))
+
+    def _sealed_fact(self, fact: Fact) -> Draft:
+        label = (fact.tenant, FACTS, "")
+        scope = self._keys.scopes([label])[label]
+        draft = self._store.begin(fact.tenant, Kind.FACT)
+        draft.write(fact_payload(fact))
+        draft.seal(scope, self._keys.wrap(fact.tenant, scope, draft.key), FACT_META)
+        return draft
 
     def _refuse(self, batch: list[_Waiting], failure: Failure) -> None:
         for waiting in batch:
@@ -286,8 +302,7 @@ class Committer:
 
     def _answer(self, batch: list[_Waiting]) -> None:
         """One wake-up per event loop and batch, however many futures."""
-        METRICS.batches.inc()
-        METRICS.batch_tasks.observe(len(batch))
+        metrics.commit_objects.observe(len(batch))
         with self._lock:
             self._outstanding -= sum(waiting.size for waiting in batch)
             gates, self._room = self._room, []
@@ -298,6 +313,29 @@ class Committer:
             _soon(loop, lambda some=some: [_resolve(waiting) for waiting in some])
         for loop, gate in gates:
             _soon(loop, lambda gate=gate: None if gate.done() else gate.set_result(None))
+
+
+def _is_indexed(read: Reader, task: Task) -> bool:
+    object_id = task.draft.object_id
+    if isinstance(task, ObjectTask):
+        identity = task.incoming.identity
+        held = instances.find_existing(read, task.incoming.tenant.id, [identity]).get(identity, [])
+        return any(one.blob.object_id == object_id for one in held)
+    if isinstance(task, QuarantineTask):
+        return quarantine.quarantined_one(read, task.tenant, object_id) is not None
+    return facts.is_applied(read, object_id)
+
+
+def _ends(fresh: list[_Waiting]) -> dict[bytes, int]:
+    return _furthest(place for waiting in fresh if (place := waiting.task.draft.place))
+
+
+def _furthest(places: Iterable[Place]) -> dict[bytes, int]:
+    """Per segment the end of the last record that this transaction names: recovery looks beyond it."""
+    ends: dict[bytes, int] = {}
+    for place in places:
+        ends[place.segment] = max(ends.get(place.segment, 0), place.offset + place.length)
+    return ends
 
 
 def fact_payload(fact: Fact) -> bytes:
@@ -350,6 +388,3 @@ def _events(batch: list[_Waiting]) -> list[AuditEvent]:
             where = f"{source.door} {source.peer} {source.address}".strip()
             stores[key] = AuditEvent(at, tenant, principal, what, study, "archive", "success", where)
     return events + list(stores.values())
-
-
-__all__ = ["Committer", "FactTask", "ObjectTask", "QuarantineTask", "Receipt", "Settled", "fact_payload", "load_fact"]

@@ -19,7 +19,9 @@ from radiolith.archive.commit import Committer, Settled
 from radiolith.archive.pixels import Pixelwork
 from radiolith.archive.reading import Reading
 from radiolith.dicom.json import to_json
-from radiolith.model import Fact, Failure, Held, Outcome, Pixels, Principal
+from radiolith.index import instances
+from radiolith.index.database import Database
+from radiolith.model import Fact, Failure, Held, Identity, Outcome, Pixels, Principal
 from radiolith.trust.keys import NONPATIENT, STUDY
 
 FRAMES = 2_000  # a cine of a minute; decoding both sides takes some 10 s
@@ -35,14 +37,23 @@ _OF_THE_ENCODING = frozenset({
 
 
 class Encodings:
-    def __init__(self, reading: Reading, pixels: Pixelwork, committer: Committer, clock: Callable[[], int]):
-        self._reading, self._pixels, self._committer, self._clock = reading, pixels, committer, clock
+    def __init__(
+        self,
+        database: Database,
+        reading: Reading,
+        pixels: Pixelwork,
+        committer: Committer,
+        clock: Callable[[], int],
+    ):
+        self._database, self._reading, self._pixels = database, reading, pixels
+        self._committer, self._clock = committer, clock
 
     async def settle(self, settled: Settled, principal: Principal) -> Settled:
         """A fresh version: if it is a held one in another syntax, say so by a fact and answer ENCODING."""
         fresh = settled.held
         assert fresh is not None
-        rivals = [o for o in settled.others if o.layout.transfer_syntax != fresh.layout.transfer_syntax]
+        others = await self._reading.run(self._versions, principal.tenant.id, fresh.identity)
+        rivals = [o for o in others if o.layout.transfer_syntax != fresh.layout.transfer_syntax]
         twin = await self._twin(fresh, rivals)
         if twin is None:
             return settled
@@ -57,6 +68,10 @@ class Encodings:
         label = (principal.tenant.uid, STUDY if identity.study else NONPATIENT, identity.study)
         await self._committer.fact(fact, label)
         return replace(settled, outcome=Outcome.ENCODING)
+
+    def _versions(self, tenant: int, identity: Identity) -> list[Held]:
+        with self._database.read() as read:
+            return instances.versions(read, tenant, identity)
 
     async def _twin(self, fresh: Held, rivals: Sequence[Held]) -> Held | None:
         for rival in rivals:
@@ -85,6 +100,7 @@ class Encodings:
         return a.layout.frames > 0
 
     async def _elements(self, held: Held) -> dict[str, object]:
-        header = await self._reading.header(held)
-        body = orjson.loads(to_json(header, held.layout.transfer_syntax, bulk_threshold=_HEADER_BYTES))
+        header, encoding, tail = await self._reading.run(self._reading.description_now, held)
+        made = to_json(header, encoding, bulk_uri=str, bulk_threshold=_HEADER_BYTES, tail=tail)
+        body = orjson.loads(made)
         return {tag: value for tag, value in body.items() if tag not in _OF_THE_ENCODING and not tag.startswith("7FE0")}

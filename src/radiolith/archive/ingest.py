@@ -25,7 +25,8 @@ from radiolith.model import (
     Receipt,
     Source,
 )
-from radiolith.storage.blobs import SMALL, Log
+from radiolith.storage.blobs import Log
+from radiolith.storage.drafts import SMALL
 from radiolith.trust.access import Action, require
 
 BUFFERS = 16  # plaintext buffers of SMALL bytes a process: more senders than that wait for their turn
@@ -59,7 +60,7 @@ class Ingest:
         Raises NotAllowed, NoSpace, Unavailable before a byte is taken.
         """
         require(principal, Action.STORE)
-        self._door.store.accepting()
+        self._door.store.backend.check_space()
         return Intake(self, self._door, principal, source, transfer_syntax)
 
     async def borrow(self) -> bytearray:
@@ -164,7 +165,4 @@ def _receipt(prepared: prepare.Prepared, settled: Settled) -> Receipt:
     reason = ""
     if settled.outcome is Outcome.VERSION:
         reason = "other content is held under this SOP Instance UID; this one is kept as a further version"
-    return Receipt(
-        settled.outcome, prepared.identity, prepared.sop_class, settled.object_id, reason, prepared.warnings
-    )
-
+    return Receipt(settled.outcome, prepared.identity, prepared.sop_class, settled.object_id, reason, prepared.warnings)

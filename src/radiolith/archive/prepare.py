@@ -11,13 +11,10 @@ from dataclasses import dataclass, replace
 
 from radiolith.archive import meta
 from radiolith.archive.commit import ObjectTask, QuarantineTask
-from radiolith.dicom.frames import pack_table
 from radiolith.dicom.reader import Scan, Scanner, Unparsable, scan
-from radiolith.dicom.wanted import NON_PATIENT
-from radiolith.index.attributes import describe, identity_of, sop_class_of
-from radiolith.index.instances import Quarantined
+from radiolith.index.attributes import describe
+from radiolith.index.quarantine import Quarantined
 from radiolith.model import (
-    INLINE_FRAMES,
     Blob,
     Description,
     Identity,
@@ -33,7 +30,13 @@ from radiolith.model import (
 from radiolith.storage.blobs import Draft, Log
 from radiolith.trust.keys import NONPATIENT, QUARANTINE, STUDY
 
-MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+_ROOT = "1.2.840.10008.5.1.4."
+NON_PATIENT = frozenset(
+    _ROOT + tail
+    for tail in ("1.1.200.1", "1.1.200.3", "1.1.200.7", "1.1.201.1", "38.1", "39.1", "43.1", "44.1", "45.1")
+)
+"""SOP classes of the Non-Patient Object Storage service (PS3.4 GG.3): they belong to no study."""
+
 _NOWHERE = Blob(Place(b"", 0, 0), b"", b"", Scope(b"", 0), b"", 0)
 
 
@@ -69,14 +72,16 @@ def whole(store: Log, tenant: bytes, data: memoryview, syntax: str | None) -> Pr
     draft: Draft | None = None
     try:
         try:
-            found, reason = scan(data, syntax), ""
+            found, reason = scan(data, transfer_syntax=syntax), ""
         except (Unparsable, LimitExceeded) as failure:
             found, reason = None, str(failure)
         identity, reason, guess = _identify(found, reason)
         draft = store.begin(tenant, Kind.OBJECT)
         draft.write(data)
         if found is None or identity is None:
-            return Prepared(draft, None, _class(found), hashlib.sha256(data).digest(), len(data), None, None, reason, guess)
+            return Prepared(
+                draft, None, _class(found), hashlib.sha256(data).digest(), len(data), None, None, reason, guess
+            )
         layout = _with_table(draft, found, len(data))
         digest = hashlib.sha256(data[layout.dataset_start : layout.dataset_end]).digest()
         return Prepared(
@@ -185,8 +190,8 @@ def _identify(found: Scan | None, reason: str) -> tuple[Identity | None, str, di
     """What it is, or why it goes to quarantine and what could be read of its identity."""
     if found is None:
         return None, reason, None
-    sop_class, identity = _class(found), identity_of(found)
-    if sop_class == MEDIA_DIRECTORY:
+    sop_class, identity = found.sop_class, found.identity
+    if found.is_dicomdir:
         return None, "a DICOMDIR describes a medium; import the medium instead", None
     if sop_class in NON_PATIENT and identity.sop:
         return Identity("", "", identity.sop), "", None
@@ -207,15 +212,15 @@ def _identify(found: Scan | None, reason: str) -> tuple[Identity | None, str, di
 
 
 def _class(found: Scan | None) -> str:
-    return sop_class_of(found) if found is not None else ""
+    return found.sop_class if found is not None else ""
 
 
 def _with_table(draft: Draft, found: Scan, size: int) -> Layout:
     """The layout as the row keeps it; a frame table too long for the row goes behind the original, in the payload."""
     layout = found.layout
-    if len(found.frame_table) > INLINE_FRAMES:
-        draft.write(pack_table(found.frame_table))
-        layout = replace(layout, table_offset=size, frames_inline=())
+    if found.frame_table and not layout.frames_inline:
+        draft.write(found.frame_table)
+        layout = replace(layout, table_offset=size)
     return layout
 
 

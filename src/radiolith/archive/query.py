@@ -10,15 +10,16 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
+from typing import Any
 
 import orjson
 
 from radiolith.archive.reading import Reading
-from radiolith.dicom.json import row_of, to_json
+from radiolith.dicom.json import to_json
 from radiolith.index import instances, search
 from radiolith.index.attributes import is_indexed
 from radiolith.index.database import Database
-from radiolith.model import BadInput, Damaged, Held, Level, Page, Principal, Row
+from radiolith.model import BadInput, Damaged, Held, Level, LimitExceeded, Page, Principal, Row
 from radiolith.model import Query as Wanted
 from radiolith.trust.access import Action, require
 from radiolith.trust.audit import ReadAudit
@@ -49,18 +50,16 @@ class Query:
                 return replace(page, rows=rows)
         return page
 
-    def _completed(
-        self, read: object, tenant: int, row: Row, query: Wanted, more: tuple[tuple[int, ...], ...]
-    ) -> Row:
+    def _completed(self, read: object, tenant: int, row: Row, query: Wanted, more: tuple[tuple[int, ...], ...]) -> Row:
         """The row with what the header of the instance, or of the first one below it, says beside it."""
         held = self._one(read, tenant, row)
         if held is None:
             return row
         try:
-            header = self._reading.header_now(held)
-        except Damaged:  # the index still knows what it is; `check` reports the damage
+            header, encoding, tail = self._reading.description_now(held)
+        except (Damaged, LimitExceeded):  # the index still knows what it is; `check` reports the damage
             return row
-        extra = row_of(orjson.loads(to_json(header, held.layout.transfer_syntax, bulk_threshold=1024)))
+        extra = _row(orjson.loads(to_json(header, encoding, bulk_uri=str, tail=tail)))
         wanted = extra if query.include_all else {path[0]: extra[path[0]] for path in more if path[0] in extra}
         return {**wanted, **row}
 
@@ -77,3 +76,26 @@ class Query:
 
     async def _run(self, call: Callable[[], Page]) -> Page:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _row(document: dict[str, dict[str, Any]]) -> Row:
+    """DICOM JSON as a row; bulk values are left out, they are no answer to a search."""
+    row: Row = {}
+    for name, element in document.items():
+        if "InlineBinary" in element or "BulkDataURI" in element:
+            continue
+        values = element.get("Value", [])
+        if element["vr"] == "SQ":
+            row[int(name, 16)] = ("SQ", [_row(item) for item in values])
+        else:
+            row[int(name, 16)] = (element["vr"], "\\".join(_text(value) for value in values))
+    return row
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, dict):  # a person's name: its component groups
+        groups = [str(value.get(group, "")) for group in ("Alphabetic", "Ideographic", "Phonetic")]
+        return "=".join(groups).rstrip("=")
+    return str(value)

@@ -13,7 +13,19 @@ from concurrent.futures import Executor
 from typing import ParamSpec, TypeVar
 
 from radiolith.archive.ports import Stream
-from radiolith.dicom.frames import frame_range, split_items, unpack_entry
+from radiolith.dicom import syntax
+from radiolith.dicom.frames import (
+    frame_bits,
+    frame_range,
+    frames_present,
+    inline_extent,
+    realign,
+    split_items,
+    table_range,
+    unpack_table,
+)
+from radiolith.dicom.limits import Unparsable
+from radiolith.dicom.sniff import actual_encoding
 from radiolith.index import instances
 from radiolith.index.database import Database
 from radiolith.model import BadInput, Damaged, Held, Layout, LimitExceeded, NotFound, Pixels
@@ -24,6 +36,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 PIECE = 1 << 20  # a multiple of the 64 KiB chunk, so no chunk is opened twice
 HEADER_BYTES = 256 << 20  # largest header held for metadata or rendering
+TAIL_BYTES = 4 << 20  # of elements behind the pixel data
 INFLATED_BYTES = 1 << 30  # of a deflated object, read through for a frame
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
@@ -38,7 +51,7 @@ class Reading:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: call(*args, **kwargs))
 
-    def range_now(self, held: Held, start: int, stop: int) -> bytes:
+    def range_now(self, held: Held, start: int, stop: int) -> bytes | bytearray:
         """Plaintext bytes [start, stop) of the payload; blocks. Raises Damaged, NotFound."""
         blob = held.blob
         key = self._keys.object_key(blob)
@@ -99,10 +112,37 @@ class Reading:
             raise LimitExceeded(f"a header may have {HEADER_BYTES} bytes, this one has {size}")
         if layout.transfer_syntax == DEFLATED:
             return b"".join(self._inflate(held, 0, size))
-        return self.range_now(held, layout.dataset_start, layout.header_end)
+        return bytes(self.range_now(held, layout.dataset_start, layout.header_end))
 
     async def header(self, held: Held) -> bytes:
         return await self.run(self.header_now, held)
+
+    def description_now(self, held: Held) -> tuple[bytes, str, bytes]:
+        """(the dataset up to and with the pixel data element's own header, its actual encoding, what follows the
+        pixel data) for metadata; blocks."""
+        layout = held.layout
+        end = min(layout.header_end + 12, layout.dataset_end)
+        if layout.transfer_syntax == DEFLATED:
+            header = b"".join(self._inflate(held, 0, layout.header_end - layout.dataset_start + 12))
+        elif end - layout.dataset_start > HEADER_BYTES:
+            raise LimitExceeded(f"a header may have {HEADER_BYTES} bytes, this one is longer")
+        else:
+            header = bytes(self.range_now(held, layout.dataset_start, end))
+        return header, written_as(header, layout.transfer_syntax), self.tail_now(held)
+
+    def tail_now(self, held: Held) -> bytes:
+        """Elements behind the pixel data: signatures, padding. Longer ones than TAIL_BYTES are left out."""
+        layout = held.layout
+        if layout.pixels is Pixels.NONE or layout.transfer_syntax == DEFLATED:
+            return b""
+        start = layout.pixel_start + layout.pixel_length + (0 if layout.pixels is Pixels.NATIVE else 8)
+        if not start < layout.dataset_end <= start + TAIL_BYTES:
+            return b""
+        return bytes(self.range_now(held, start, layout.dataset_end))
+
+    def forget_cached(self, held: Held) -> None:
+        """Make the next read come from the medium, not from memory, where that can be asked for."""
+        self._store.backend.forget(held.blob.place)
 
     def _inflate(self, held: Held, start: int, stop: int) -> list[bytes]:
         """Inflated bytes [start, stop) of a deflated dataset; reads and inflates from its beginning."""
@@ -133,40 +173,76 @@ class Reading:
     # ------------------------------------------------------------ frames
 
     def frame_now(self, held: Held, number: int) -> bytes:
-        """One frame as it is encoded: the native slice, or the fragments of an encapsulated one joined; blocks."""
+        """Frame `number` (from 1) as it is encoded: the native slice, or the fragments joined; blocks."""
         layout = held.layout
+        _check(layout, number)
         if layout.pixels is Pixels.NATIVE:
-            offset, length, bit = frame_range(layout, _checked(layout, number))
+            offset, length, bit = frame_range(layout, number - 1)
             data = self.value_now(held, offset, offset + length)
-            return _unshifted(data, bit) if bit or layout.bits_allocated == 1 else data
+            return realign(data, bit, frame_bits(layout)) if bit else data
         offset, length = self.extent_now(held, number)
         return b"".join(split_items(self.range_now(held, offset, offset + length)))
 
-    def extent_now(self, held: Held, number: int) -> tuple[int, int]:
-        """Where an encapsulated frame lies in the payload, item headers included."""
+    @staticmethod
+    def check_number(held: Held, number: int) -> None:
+        """Raises BadInput or NotFound with the reason when there is no such frame."""
+        _check(held.layout, number)
+
+    def fragments(self, held: Held) -> Stream:
+        """All fragments of encapsulated pixel data as one run of bytes, without item headers: a video's stream.
+
+        Ranged, so where each fragment lies is found first: one small read per fragment.
+        """
         layout = held.layout
-        number = _checked(layout, number)
-        if layout.table_offset:
-            at = layout.table_offset + 16 * (number - 1)
-            return unpack_entry(self.range_now(held, at, at + 16))
-        if number > len(layout.frames_inline):
+        runs: list[tuple[int, int]] = []  # (offset in the payload, length)
+        at, end = layout.pixel_start, layout.pixel_start + layout.pixel_length
+        while at + 8 <= end:
+            head = self.range_now(held, at, at + 8)
+            length = int.from_bytes(head[4:], "little")
+            if head[:4] != b"\xfe\xff\x00\xe0" or at + 8 + length > end:
+                break
+            runs.append((at + 8, length))
+            at += 8 + length
+        size = sum(length for _, length in runs)
+
+        async def opened(start: int, stop: int | None) -> AsyncIterator[bytes]:
+            until, seen = size if stop is None else min(stop, size), 0
+            for offset, length in runs:
+                first, last = max(start - seen, 0), min(until - seen, length)
+                if first < last:
+                    async for piece in self._pieces(held, b"", offset + first, offset + last):
+                        yield piece
+                seen += length
+
+        return Stream(size, layout.transfer_syntax, opened)
+
+    def extent_now(self, held: Held, number: int) -> tuple[int, int]:
+        """Where encapsulated frame `number` (from 1) lies in the payload, item headers included."""
+        layout = held.layout
+        inline = inline_extent(layout, number - 1)
+        if inline is not None:
+            return inline
+        if not layout.table_offset:
             raise NotFound("the fragments of this object cannot be told apart into frames")
-        return layout.frames_inline[number - 1]
+        offset, length = table_range(layout, number - 1)
+        return unpack_table(self.range_now(held, offset, offset + length))[0]
 
 
-def _checked(layout: Layout, number: int) -> int:
-    if layout.pixels in (Pixels.NONE, Pixels.VIDEO):
-        raise NotFound("this object has no frames" if layout.pixels is Pixels.NONE else "video has no separate frames")
+def written_as(header: bytes, declared: str) -> str:
+    """The transfer syntax UID of how a dataset's elements are really written: some files say one thing and do another."""
+    try:
+        return syntax.uid_of(actual_encoding(header[:8], syntax.encoding(declared)))
+    except Unparsable:
+        return declared
+
+
+def _check(layout: Layout, number: int) -> None:
+    if layout.pixels is Pixels.NONE:
+        raise NotFound("this object has no frames")
+    if layout.pixels is Pixels.VIDEO:
+        raise NotFound("video has no separate frames; retrieve it as video")
     if number < 1:
         raise BadInput("frame numbers start at 1")
-    if number > layout.frames:
-        raise NotFound(f"frame {number} of {layout.frames}")
-    return number
-
-
-def _unshifted(data: bytes, bit: int) -> bytes:
-    """Bits from `bit` on, moved to the first byte: one-bit frames are packed without padding between them."""
-    if not bit:
-        return data
-    number = int.from_bytes(data, "little") >> bit
-    return number.to_bytes(len(data), "little")
+    present = frames_present(layout) if layout.pixels is Pixels.NATIVE else layout.frames
+    if number > present:
+        raise NotFound(f"frame {number} of {present}")

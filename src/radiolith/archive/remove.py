@@ -8,7 +8,6 @@ the same ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 
 from radiolith.archive.commit import Committer
 from radiolith.archive.ports import Rejected
@@ -31,11 +30,8 @@ ITEMS = 1_000  # instances one fact names; a larger study takes several, each wh
 
 
 class Remove:
-    def __init__(
-        self, database: Database, reading: Reading, committer: Committer, threads: Executor, clock: Callable[[], int]
-    ):
-        self._database, self._reading, self._committer = database, reading, committer
-        self._threads, self._clock = threads, clock
+    def __init__(self, database: Database, reading: Reading, committer: Committer, clock: Callable[[], int]):
+        self._database, self._reading, self._committer, self._clock = database, reading, committer, clock
 
     async def reject(self, principal: Principal, study: str, series: str = "", sop: str = "", *, reason: str) -> int:
         """Take what is under study, series or instance out of the normal views; how many instances that were.
@@ -55,9 +51,7 @@ class Remove:
         hidden = await self._reading.run(self._identities, principal, study, series, sop, True)
         return await self._decide(principal, "restore", hidden, {})
 
-    def _identities(
-        self, principal: Principal, study: str, series: str, sop: str, rejected: bool
-    ) -> list[Identity]:
+    def _identities(self, principal: Principal, study: str, series: str, sop: str, rejected: bool) -> list[Identity]:
         with self._database.read() as read:
             found = instances.locate(
                 read, principal.tenant.id, study, series or None, sop or None, include_rejected=True

@@ -15,7 +15,7 @@ from radiolith.archive.pixels import Pixelwork, Recoding
 from radiolith.archive.ports import Rendering, Stream
 from radiolith.archive.reading import DEFLATED, Reading
 from radiolith.codecs.registry import SYNTAXES
-from radiolith.dicom.json import bulk_reference, find, to_json
+from radiolith.dicom.json import find, to_json
 from radiolith.dicom.part10 import file_meta
 from radiolith.dicom.xml import to_xml
 from radiolith.index import instances
@@ -48,7 +48,8 @@ class Retrieve:
 
     def _find(self, tenant: int, study: str, series: str, sop: str) -> list[Held]:
         with self._database.read() as read:
-            rows = instances.locate(read, tenant, study, series or None, sop or None)
+            whole = not study  # the root of non-patient objects
+            rows = instances.locate(read, tenant, study, series or ("" if whole else None), sop or None)
             found = list(islice(rows, LOCATED + 1))
         if len(found) > LOCATED:
             raise LimitExceeded(f"more than {LOCATED} instances in one answer; ask series by series")
@@ -156,29 +157,31 @@ class Retrieve:
         """
         chosen = await self._choose_frames(held, accept)
         source = chosen if isinstance(chosen, Held) else held
-        first = await self._reading.run(self._reading.frame_now, source, numbers[0])
-        for number in numbers[1:]:
+        for number in numbers:
             self._reading.check_number(source, number)
+        first = None
+        if isinstance(chosen, Held):  # read before the answer begins, so that a damaged frame is an error, not a cut
+            first = await self._reading.run(self._reading.frame_now, source, numbers[0])
         syntax = chosen.layout.transfer_syntax if isinstance(chosen, Held) else chosen.syntax
         return syntax, self._frames(source, numbers, first, None if isinstance(chosen, Held) else chosen)
 
     async def _choose_frames(self, held: Held, accept: Sequence[str]) -> Held | Recoding:
         """Native frames look the same in every native little-endian syntax: those need no codec."""
-        native = held.layout.pixels is Pixels.NATIVE and SYNTAXES[held.layout.transfer_syntax].little_endian_native
-        if native and any(uid in SYNTAXES and SYNTAXES[uid].little_endian_native for uid in accept):
+        native = held.layout.pixels is Pixels.NATIVE and _native(held.layout.transfer_syntax)
+        if native and any(_native(uid) for uid in accept):
             return held
         return await self._choose(held, accept)
 
     async def _frames(
-        self, held: Held, numbers: Sequence[int], first: bytes, recoding: Recoding | None
+        self, held: Held, numbers: Sequence[int], first: bytes | None, recoding: Recoding | None
     ) -> AsyncIterator[Stream]:
         syntax = recoding.syntax if recoding else held.layout.transfer_syntax
-        data: bytes | None = first
+        data = first
         for number in numbers:
-            if data is None:
-                data = await self._reading.run(self._reading.frame_now, held, number)
             if recoding is not None:
-                data = await self._pixels.transcode_frame(held, recoding, number, data)
+                data = await self._pixels.transcode_frame(held, recoding, number)
+            elif data is None:
+                data = await self._reading.run(self._reading.frame_now, held, number)
             yield _held_bytes(data, syntax)
             data = None
 
@@ -191,7 +194,7 @@ class Retrieve:
     async def metadata(self, held: Held, bulk_base: str, form: str = "json") -> bytes:
         """The dataset without bulk values: one DICOM JSON object, or one Native DICOM Model document.
 
-        bulk_base: what BulkDataURIs start with; the attribute path follows it.
+        bulk_base: what BulkDataURIs start with, to the last slash; the attribute path follows it.
         """
         return await self._reading.run(self._metadata_now, held, bulk_base, form)
 
@@ -199,10 +202,9 @@ class Retrieve:
         key = ("metadata", form, bulk_base, held.blob.object_id)
         found = self._cache.get(key)
         if found is None:
-            header = self._reading.header_now(held)
+            header, encoding, tail = self._reading.description_now(held)
             make = to_json if form == "json" else to_xml
-            pixel = bulk_reference(held.layout, bulk_base)
-            found = make(header, held.layout.transfer_syntax, bulk_base=bulk_base, pixel=pixel)
+            found = make(header, encoding, bulk_uri=lambda path: bulk_base + path, tail=tail)
             self._cache.put(key, found)
         return found
 
@@ -217,9 +219,7 @@ class Retrieve:
         key = ("metadata-block", bulk_base, *(held.blob.object_id for held in helds))
         found = self._cache.get(key)
         if found is None:
-            found = b",".join(
-                self._metadata_now(held, bulk_base.format(**_names(held)), "json") for held in helds
-            )
+            found = b",".join(self._metadata_now(held, bulk_base.format(**_names(held)), "json") for held in helds)
             self._cache.put(key, found)
         return found
 
@@ -228,17 +228,14 @@ class Retrieve:
         layout = held.layout
         if path.lower() in ("pixeldata", "7fe00010", "7fe00008", "7fe00009"):
             return self._pixel_value(held)
-        header = await self._reading.header(held)
-        found = find(header, layout.transfer_syntax, path)
-        if found is None:
-            raise NotFound("this object has no such attribute")
-        start, length, vr = found
-        document = _document_type(header, layout.transfer_syntax) if path.lower() == "00420011" else ""
+        header, encoding, _ = await self._reading.run(self._reading.description_now, held)
+        start, length, vr = find(header, encoding, path)
+        document = _document_type(header, encoding) if path.lower() == "00420011" else ""
         if layout.transfer_syntax == DEFLATED:
-            stream = _held_bytes(header[start : start + length], layout.transfer_syntax)
+            stream = _held_bytes(header[start : start + length], encoding)
         else:
             first = layout.dataset_start + start
-            stream = self._reading.stream(held, first, first + length, layout.transfer_syntax)
+            stream = self._reading.stream(held, first, first + length, encoding)
         return Stream(stream.size, stream.syntax, stream.open, vr, document)
 
     def _pixel_value(self, held: Held) -> Stream:
@@ -254,6 +251,11 @@ class Retrieve:
         return self._reading.fragments(held)
 
 
+def _native(uid: str) -> bool:
+    known = SYNTAXES.get(uid)
+    return known is not None and not known.encapsulated and not known.big_endian
+
+
 def _held_bytes(data: bytes, syntax: str) -> Stream:
     async def opened(start: int, stop: int | None) -> AsyncIterator[bytes]:
         yield data[start:stop] if start or stop is not None else data
@@ -265,10 +267,10 @@ def _names(held: Held) -> dict[str, str]:
     return {"study": held.identity.study, "series": held.identity.series, "sop": held.identity.sop}
 
 
-def _document_type(header: bytes, syntax: str) -> str:
+def _document_type(header: bytes, encoding: str) -> str:
     """MIME Type of Encapsulated Document (0042,0012), or '' when it says none."""
-    found = find(header, syntax, "00420012")
-    if found is None:
+    try:
+        start, length, _ = find(header, encoding, "00420012")
+    except NotFound:
         return ""
-    start, length, _ = found
     return header[start : start + length].decode("ascii", "replace").strip("\0 ")

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from radiolith.archive.commit import Committer
 from radiolith.archive.ports import Sideline, Stream
 from radiolith.archive.reading import Reading
-from radiolith.index import instances
+from radiolith.index import quarantine
 from radiolith.index.database import Database
-from radiolith.index.instances import Quarantined
+from radiolith.index.quarantine import Quarantined
 from radiolith.model import AuditEvent, BadInput, Fact, Held, Identity, Layout, NotFound, Principal
 from radiolith.trust.access import Action, require
 from radiolith.trust.keys import QUARANTINE
@@ -28,7 +28,7 @@ class Sidelined:
 
         def look() -> list[Sideline]:
             with self._database.read() as read:
-                return [_shown(row) for row in instances.quarantined(read, principal.tenant.id, limit, after)]
+                return [_shown(row) for row in quarantine.quarantined(read, principal.tenant.id, limit, after)]
 
         return await self._reading.run(look)
 
@@ -64,7 +64,7 @@ class Sidelined:
 
         def look() -> Quarantined | None:
             with self._database.read() as read:
-                return instances.quarantined_one(read, principal.tenant.id, object_id)
+                return quarantine.quarantined_one(read, principal.tenant.id, object_id)
 
         row = await self._reading.run(look)
         if row is None:

@@ -259,7 +259,7 @@ def recovery_text(key: bytes) -> str:
         "Radiolith recovery file\n\n"
         "Whoever holds this text and a copy of segments and keyring can read every image; without it a lost server\n"
         "means lost images. Print it or keep it in a safe, away from the archive, then confirm that with\n"
-        "`radiolith status --home DIR --confirm-recovery`.\n\n"
+        "`radiolith status --home DIR --confirm-recovery-saved`.\n\n"
         f"root-key: {groups}\n"
         f"checksum: {hashlib.sha256(key).hexdigest()[:8]}\n"
     )

@@ -1,0 +1,140 @@
+"""Storage commitment: "we keep these" is said only after the stored bytes were read again and their hash agreed.
+
+Owns: the judgement per instance. Must never: answer from the index alone, or from bytes that come from the page cache
+where the medium can be asked (the read drops the cached pages first). Limits: one instance after another per request; a
+request whose worker died is taken over after STALE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+
+import structlog
+
+from radiolith.archive.ports import CommitmentResult
+from radiolith.archive.reading import PIECE, Reading
+from radiolith.index import audit, commitments, instances
+from radiolith.index.database import Database
+from radiolith.model import AuditEvent, Conflict, Damaged, Failure, Held, NotFound, Principal, Unavailable
+from radiolith.trust.access import Action, require
+
+STALE = 60_000_000  # microseconds
+NO_SUCH_INSTANCE, CLASS_CONFLICT, PROCESSING_FAILURE = 0x0112, 0x0119, 0x0110  # PS3.4 J.3.3, failure reasons
+log = structlog.get_logger()
+
+
+class Commitment:
+    def __init__(self, database: Database, reading: Reading, clock: Callable[[], int]):
+        self._database, self._reading, self._clock = database, reading, clock
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def request(self, principal: Principal, transaction_uid: str, items: list[tuple[str, str]]) -> None:
+        """Begin to verify (SOP class, SOP instance) pairs; idempotent. Raises Conflict for a UID used for other items."""
+        require(principal, Action.COMMIT)
+        now, tenant = self._clock(), principal.tenant.id
+
+        def add() -> bool:
+            with self._database.write() as tx:
+                audit.insert(
+                    tx,
+                    [AuditEvent(now, tenant, principal.name, "commitment", count=len(items), detail=transaction_uid)],
+                )
+                if commitments.add(tx, tenant, transaction_uid, now, items):
+                    return True
+                held = commitments.get(tx, tenant, transaction_uid)
+                if held and not held.done and held.items != [list(item) for item in items]:
+                    raise Conflict("this transaction UID belongs to another request")
+                return False
+
+        if await self._reading.run(add):
+            self._begin(tenant, transaction_uid, items)
+
+    async def result(self, principal: Principal, transaction_uid: str) -> CommitmentResult | None:
+        """What is known of a request; None when there is none."""
+        require(principal, Action.COMMIT)
+
+        def look() -> commitments.Request | None:
+            with self._database.read() as read:
+                return commitments.get(read, principal.tenant.id, transaction_uid)
+
+        found = await self._reading.run(look)
+        if found is None:
+            return None
+        if not found.done:
+            await self._take_over(found)
+            return CommitmentResult("pending", transaction_uid, found.requested_at)
+        return CommitmentResult(
+            "done",
+            transaction_uid,
+            found.requested_at,
+            tuple((sop_class, sop) for sop_class, sop in found.result["committed"]),
+            tuple((sop_class, sop, reason) for sop_class, sop, reason in found.result["failed"]),
+        )
+
+    async def resume(self) -> None:
+        """Take over what a dead process left; called by the jobs process."""
+
+        def look() -> list[commitments.Request]:
+            with self._database.read() as read:
+                return commitments.abandoned(read, self._clock() - STALE)
+
+        for request in await self._reading.run(look):
+            await self._take_over(request)
+
+    async def _take_over(self, request: commitments.Request) -> None:
+        now = self._clock()
+        if now - request.claimed_at < STALE:
+            return
+
+        def claim() -> bool:
+            with self._database.write() as tx:
+                return commitments.claim(tx, request, now)
+
+        if await self._reading.run(claim):
+            self._begin(request.tenant_id, request.transaction_uid, [(a, b) for a, b in request.items])
+
+    def _begin(self, tenant: int, transaction_uid: str, items: list[tuple[str, str]]) -> None:
+        task = asyncio.ensure_future(self._verify(tenant, transaction_uid, items))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _verify(self, tenant: int, transaction_uid: str, items: list[tuple[str, str]]) -> None:
+        committed: list[tuple[str, str]] = []
+        failed: list[tuple[str, str, int]] = []
+        try:
+            for sop_class, sop in items:
+                reason = await self._reading.run(self._judge, tenant, sop_class, sop)
+                if reason:
+                    failed.append((sop_class, sop, reason))
+                else:
+                    committed.append((sop_class, sop))
+
+            def finish() -> None:
+                with self._database.write() as tx:
+                    commitments.finish(tx, tenant, transaction_uid, {"committed": committed, "failed": failed})
+
+            await self._reading.run(finish)
+        except Failure as failure:  # it stays pending, and is taken over
+            log.warning("storage commitment interrupted", reason=str(failure))
+
+    def _judge(self, tenant: int, sop_class: str, sop: str) -> int:
+        """0 when every held current instance of this UID was re-read and agreed, else the failure reason."""
+        with self._database.read() as read:
+            held = instances.by_sop(read, tenant, sop)
+        if not held:
+            return NO_SUCH_INSTANCE
+        if sop_class and all(one.sop_class != sop_class for one in held):
+            return CLASS_CONFLICT
+        return 0 if all(self._reread(one) for one in held) else PROCESSING_FAILURE
+
+    def _reread(self, held: Held) -> bool:
+        digest, layout = hashlib.sha256(), held.layout
+        self._reading.forget_cached(held)
+        try:
+            for at in range(layout.dataset_start, layout.dataset_end, PIECE):
+                digest.update(self._reading.range_now(held, at, min(layout.dataset_end, at + PIECE)))
+        except (Damaged, NotFound, Unavailable):
+            return False
+        return digest.digest() == held.sha256

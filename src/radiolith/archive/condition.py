@@ -1,0 +1,109 @@
+"""How the archive is: what `radiolith status`, `/health/ready` and the start page say.
+
+Owns: the judgement green, amber or red, with one sentence per reason. Must never: repair, or take longer than a second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from radiolith.archive.accounts import Accounts
+from radiolith.archive.reading import Reading
+from radiolith.config import Settings
+from radiolith.index import facts, figures
+from radiolith.index.database import Database
+from radiolith.model import Failure
+from radiolith.storage.blobs import Log
+from radiolith.storage.keyring import Keyring
+
+FRESH = 2.0  # seconds an answer is good for: monitors of a fleet ask more often than anything changes
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What is looked at."""
+
+    settings: Settings
+    database: Database
+    store: Log
+    keyring: Keyring
+    accounts: Accounts
+    reading: Reading
+    clock: Callable[[], int]
+
+
+class Condition:
+    def __init__(self, watched: Watched):
+        self._watched = watched
+        self._known: tuple[float, dict[str, Any]] | None = None
+
+    async def problems(self) -> list[str]:
+        """Why no work can be taken on, one sentence each; empty when it can."""
+        return [reason["text"] for reason in (await self.status())["reasons"] if reason["level"] == "red"]
+
+    async def status(self) -> dict[str, Any]:
+        """Everything worth knowing, for people and for scripts."""
+        if self._known is not None and time.monotonic() - self._known[0] < FRESH:
+            return self._known[1]
+        found = await self._watched.reading.run(self.look)
+        self._known = (time.monotonic(), found)
+        return found
+
+    async def gauges(self) -> Mapping[str, tuple[str, float]]:
+        found = await self.status()
+        held, level = found.get("held", {}), {"green": 0.0, "amber": 1.0, "red": 2.0}[found["level"]]
+        return {
+            "radiolith_condition": ("0 green, 1 amber, 2 red.", level),
+            "radiolith_studies": ("Studies held.", float(held.get("studies", 0))),
+            "radiolith_instances": ("Instances held.", float(held.get("instances", 0))),
+            "radiolith_quarantined": ("Objects in quarantine.", float(held.get("quarantined", 0))),
+        }
+
+    def look(self) -> dict[str, Any]:
+        """Blocks."""
+        watched = self._watched
+        reasons: list[dict[str, str]] = []
+        held: dict[str, int] = {}
+        try:
+            who = watched.accounts.system("status")
+            with watched.database.read() as read:
+                held = figures.held(read, who.tenant.id)
+                if not figures.recovery_confirmed(read, who.tenant.id):
+                    reasons.append(_amber(
+                        "nobody has confirmed that the recovery file is in a safe place; without it a lost root key means"
+                        " lost images (radiolith status --confirm-recovery-saved)"
+                    ))  # fmt: skip
+                if facts.unknown(read):
+                    reasons.append(
+                        _amber("the log holds decisions of a newer version that this one does not understand")
+                    )
+        except Failure as failure:
+            reasons.append(_red(f"the index cannot be reached: {failure}"))
+        try:
+            watched.store.backend.check_space()
+        except Failure as failure:
+            reasons.append(_red(str(failure)))
+        reasons += [_red(f"keyring: {problem}") for problem in watched.keyring.problems()]
+        if held.get("conflicts"):
+            reasons.append(_amber(f"{held['conflicts']} instances wait for a choice between two contents"))
+        reasons.append(_amber("one copy of each object is kept; add a backup or a mirror"))
+        levels = [reason["level"] for reason in reasons]
+        return {
+            "level": "red" if "red" in levels else "amber" if "amber" in levels else "green",
+            "reasons": reasons,
+            "home": str(watched.settings.home),
+            "held": held,
+            "storage": watched.store.status(),
+            "at": watched.clock(),
+        }
+
+
+def _amber(text: str) -> dict[str, str]:
+    return {"level": "amber", "text": text}
+
+
+def _red(text: str) -> dict[str, str]:
+    return {"level": "red", "text": text}

@@ -1,0 +1,278 @@
+"""Frames and pictures in another form than they are kept in: the archive's side of the decoders.
+
+Owns: what can become what, whole objects in another transfer syntax, rendered pictures and their cache. Must never:
+decode in this process, or hold more than one frame of an object. Limits: those of codecs.limits; a picture is cached up
+to storage.cache's.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from radiolith.archive.ports import Rendering, Stream
+from radiolith.archive.reading import Reading
+from radiolith.codecs.registry import DEFLATED_LE, SYNTAXES, Syntax
+from radiolith.codecs.sandbox import Changed, Decoders, Frame, Opened, Session, Wanted
+from radiolith.dicom.encoding import rewrite
+from radiolith.dicom.frames import frame_range
+from radiolith.dicom.part10 import file_meta
+from radiolith.dicom.reader import scan, text
+from radiolith.model import Held, Layout, NotFound, Pixels, Unsupported
+from radiolith.storage.cache import Cache
+
+_CINE = ("image/gif",)
+_UNDEFINED = b"\xff\xff\xff\xff"
+
+
+@dataclass(frozen=True, slots=True)
+class Recoding:
+    """A planned change of transfer syntax. decode False: the pixel bytes stay, only the elements around them change."""
+
+    syntax: str
+    decode: bool
+
+
+class Pixelwork:
+    def __init__(self, reading: Reading, decoders: Callable[[], Decoders], cache: Cache):
+        self._reading, self._decoders, self._cache = reading, decoders, cache
+
+    # ------------------------------------------------------------ planning
+
+    async def plan(self, held: Held, target: str) -> Recoding:
+        """Whether `held` can be given in `target`; Unsupported with the reason, without decoding anything."""
+        wanted, stored = SYNTAXES.get(target), SYNTAXES.get(held.layout.transfer_syntax)
+        if wanted is None or stored is None:
+            raise Unsupported(f"the transfer syntax {target if wanted is None else stored} is not known")
+        if held.layout.pixels is Pixels.NONE:
+            if wanted.encapsulated:
+                raise Unsupported(f"an object without pixel data has no {wanted.name} form")
+            return Recoding(target, False)
+        if held.layout.pixels is Pixels.VIDEO:
+            raise Unsupported("video is given as it is stored")
+        if _native_little(stored) and _native_little(wanted):
+            return Recoding(target, False)
+        if not stored.decode:
+            raise Unsupported(f"there is no decoder for {stored.name}")
+        if not wanted.encode or wanted.big_endian:
+            raise Unsupported(f"{wanted.name} is not offered as output")
+        return Recoding(target, True)
+
+    # ------------------------------------------------------------ frames
+
+    def _opened(self, header: bytes, layout: Layout) -> Opened:
+        return Opened(header, layout.transfer_syntax, layout.pixel_tag)
+
+    def _frame_now(self, held: Held, number: int) -> Frame:
+        """As the decoder wants it: numbered from 0, a one-bit frame with the bit it starts at."""
+        layout = held.layout
+        if layout.pixels is Pixels.NATIVE and layout.bits_allocated == 1:
+            self._reading.check_number(held, number)
+            offset, length, bit = frame_range(layout, number - 1)
+            return Frame(number - 1, self._reading.value_now(held, offset, offset + length), bit)
+        return Frame(number - 1, self._reading.frame_now(held, number))
+
+    async def decoded(self, held: Held, number: int) -> tuple[object, ...]:
+        """A frame's samples and their shape, for comparison."""
+        header = await self._reading.header(held)
+        frame = await self._reading.run(self._frame_now, held, number)
+        async with self._decoders().session(self._opened(header, held.layout)) as session:
+            native = await session.decode(frame)
+        return bytes(native.data), native.rows, native.columns, native.samples, native.dtype, native.photometric
+
+    async def transcode_frame(self, held: Held, recoding: Recoding, number: int) -> bytes:
+        if not recoding.decode:
+            return await self._reading.run(self._reading.frame_now, held, number)
+        key = ("frame", recoding.syntax, held.blob.object_id, number)
+        found = self._cache.get(key)
+        if found is None:
+            header = await self._reading.header(held)
+            frame = await self._reading.run(self._frame_now, held, number)
+            async with self._decoders().session(self._opened(header, held.layout)) as session:
+                found = bytes((await session.transcode(frame, recoding.syntax)).data)
+            self._cache.put(key, found)
+        return found
+
+    # ------------------------------------------------------------ whole objects
+
+    async def recoded(self, held: Held, recoding: Recoding) -> Stream:
+        """The whole object in another transfer syntax, made while it is sent."""
+        target, layout = SYNTAXES[recoding.syntax], held.layout
+        meta = file_meta(held.sop_class, held.identity.sop, target.uid)
+        if not recoding.decode:
+            body = self._rewritten(held, target)
+        elif not layout.frames:
+            raise Unsupported("the frames of this object cannot be told apart")
+        else:
+            body = self._transcoded(held, target)
+
+        async def opened(start: int, stop: int | None) -> AsyncIterator[bytes]:
+            if start or stop is not None:
+                raise Unsupported("a range of an object that is being transcoded")
+            yield meta
+            machine = zlib.compressobj(wbits=-15) if target.uid == DEFLATED_LE else None
+            async for piece in body:
+                yield machine.compress(piece) if machine else piece
+            if machine:
+                yield machine.flush()
+
+        return Stream(None, target.uid, opened)
+
+    async def _rewritten(self, held: Held, target: Syntax) -> AsyncIterator[bytes]:
+        """Other element encoding, same pixel bytes."""
+        layout = held.layout
+        header = await self._reading.header(held)
+        yield await self._reading.run(rewrite, header, layout.transfer_syntax, target.uid)
+        if layout.pixels is not Pixels.NATIVE:
+            return
+        yield _native_element(layout.pixel_tag, target, layout.pixel_length, layout.bits_allocated)
+        start, end = layout.pixel_start, layout.pixel_start + layout.pixel_length
+        if layout.transfer_syntax == DEFLATED_LE:
+            yield await self._reading.run(self._reading.value_now, held, start, end)
+            return
+        async for piece in self._reading.stream(held, start, end).chunks():
+            yield piece
+        if layout.pixel_length % 2:
+            yield b"\0"
+        async for piece in self._tail(held, end, target):
+            yield piece
+
+    async def _transcoded(self, held: Held, target: Syntax) -> AsyncIterator[bytes]:
+        """Other pixel encoding: frame by frame through one decoder session."""
+        layout = held.layout
+        header = await self._reading.header(held)
+        async with self._decoders().session(self._opened(header, layout)) as session:
+            first, changed = await self._step(session, held, 1, target)
+            explicit = bytes(await session.rewrite_header(changed))
+            implicit = target.implicit
+            yield await self._reading.run(rewrite, explicit, _EXPLICIT, target.uid) if implicit else explicit
+            total = 0
+            if target.encapsulated:
+                yield _tag(layout.pixel_tag) + b"OB\0\0" + _UNDEFINED + _ITEM + bytes(4)
+            else:
+                total = len(first) * layout.frames
+                if changed.bits_allocated == 1:
+                    total = (layout.rows * layout.columns * changed.samples * layout.frames + 7) // 8
+                yield _native_element(layout.pixel_tag, target, total, changed.bits_allocated)
+            for number in range(1, layout.frames + 1):
+                data = first if number == 1 else (await self._step(session, held, number, target))[0]
+                if target.encapsulated:
+                    data += b"\0" * (len(data) % 2)
+                    yield _ITEM + len(data).to_bytes(4, "little") + data
+                else:
+                    yield data
+            if target.encapsulated:
+                yield b"\xfe\xff\xdd\xe0" + bytes(4)
+            elif total % 2:
+                yield b"\0"
+        end = layout.pixel_start + layout.pixel_length + (8 if layout.pixels is Pixels.ENCAPSULATED else 0)
+        async for piece in self._tail(held, end, target):
+            yield piece
+
+    async def _step(self, session: Session, held: Held, number: int, target: Syntax) -> tuple[bytes, Changed]:
+        frame = await self._reading.run(self._frame_now, held, number)
+        made = await session.transcode(frame, target.uid)
+        return bytes(made.data), made.changed
+
+    async def _tail(self, held: Held, start: int, target: Syntax) -> AsyncIterator[bytes]:
+        """What follows the pixel data (signatures, padding), re-encoded like the header."""
+        layout = held.layout
+        if layout.transfer_syntax == DEFLATED_LE or start >= layout.dataset_end:
+            return
+        rest = await self._reading.range(held, start, layout.dataset_end)
+        yield await self._reading.run(rewrite, rest, layout.transfer_syntax, target.uid)
+
+    # ------------------------------------------------------------ pictures
+
+    async def rendered(self, held: Held, number: int, want: Rendering) -> tuple[str, bytes]:
+        """One frame (from 1), or with number 0 what stands for the object: all frames where the format moves, else one."""
+        layout = held.layout
+        if layout.pixels is Pixels.NONE:
+            raise Unsupported("this object has no pixel data to render")
+        if layout.pixels is Pixels.VIDEO:
+            raise Unsupported("video is not rendered; retrieve it as video")
+        if not SYNTAXES[layout.transfer_syntax].decode:
+            raise Unsupported(f"there is no decoder for {SYNTAXES[layout.transfer_syntax].name}")
+        if not layout.frames:
+            raise Unsupported("the frames of this object cannot be told apart")
+        if number > layout.frames:
+            raise NotFound(f"frame {number} of {layout.frames}")
+        state = want.presentation.blob.object_id if want.presentation else b""
+        key = ("rendered", held.blob.object_id, number, want.media_type, want.quality, want.viewport, want.window,
+               tuple(sorted(want.annotation)), want.icc, want.thumbnail, state)  # fmt: skip
+        kind, picture = self._cache.get((*key, "type")), self._cache.get(key)
+        if kind is None or picture is None:
+            media_type, made = await self._render(held, number, want)
+            kind, picture = media_type.encode(), bytes(made)
+            self._cache.put((*key, "type"), kind)
+            self._cache.put(key, picture)
+        return kind.decode(), picture
+
+    async def _render(self, held: Held, number: int, want: Rendering) -> tuple[str, bytearray]:
+        header = await self._reading.header(held)
+        numbers = self._numbers(held.layout, number, want)
+        frames = [await self._reading.run(self._frame_now, held, one) for one in numbers]
+        state, state_syntax = await self._presentation(want)
+        wanted = Wanted(
+            media_type=want.media_type,
+            quality=want.quality,
+            viewport=want.viewport,  # type: ignore[arg-type]
+            window=want.window,
+            annotation=self._lines(header, held, want),
+            icc=want.icc,
+            thumbnail=want.thumbnail,
+            presentation=state,
+            presentation_syntax=state_syntax,
+            sop_instance=held.identity.sop,
+        )
+        async with self._decoders().session(self._opened(header, held.layout)) as session:
+            return await session.render(frames, wanted)
+
+    @staticmethod
+    def _numbers(layout: Layout, number: int, want: Rendering) -> list[int]:
+        if number:
+            return [number]
+        if want.media_type in _CINE and not want.thumbnail:
+            return list(range(1, layout.frames + 1))
+        return [(layout.frames + 1) // 2] if want.thumbnail else [1]
+
+    async def _presentation(self, want: Rendering) -> tuple[bytes, str]:
+        """Dataset of the presentation state to apply, and its syntax."""
+        if want.presentation is None:
+            return b"", ""
+        return await self._reading.header(want.presentation), want.presentation.layout.transfer_syntax
+
+    def _lines(self, header: bytes, held: Held, want: Rendering) -> tuple[str, ...]:
+        """What `annotation` burns in (PS3.18 8.3.5.1.1): who it is, and how it was made."""
+        if not want.annotation:
+            return ()
+        found = scan(header, transfer_syntax=held.layout.transfer_syntax)
+        wanted: list[int] = []
+        if "patient" in want.annotation:
+            wanted += [0x00100010, 0x00100020, 0x00100030, 0x00100040]
+        if "technique" in want.annotation:
+            wanted += [0x00080060, 0x00080020, 0x00081030, 0x0008103E, 0x00200013]
+        lines = [text(found, tag).replace("^", " ").replace("\\", ", ").strip() for tag in wanted]
+        return tuple(line for line in lines if line)
+
+
+_EXPLICIT = "1.2.840.10008.1.2.1"
+_ITEM = b"\xfe\xff\x00\xe0"
+
+
+def _native_little(syntax: Syntax) -> bool:
+    return not syntax.encapsulated and not syntax.big_endian
+
+
+def _tag(tag: int) -> bytes:
+    return (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little")
+
+
+def _native_element(tag: int, target: Syntax, length: int, bits: int) -> bytes:
+    """Tag, VR and length of native pixel data; the value's length is made even by the caller."""
+    size = (length + length % 2).to_bytes(4, "little")
+    if target.implicit:
+        return _tag(tag) + size
+    vr = {0x7FE00008: b"OF", 0x7FE00009: b"OD"}.get(tag, b"OB" if bits <= 8 else b"OW")
+    return _tag(tag) + vr + b"\0\0" + size

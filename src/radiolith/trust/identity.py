@@ -1,0 +1,209 @@
+"""Credential to principal: bearer tokens, passwords, sessions.
+
+Owns: the proof of who somebody is. Must never: say which part of a credential was wrong, or take longer for a user that
+exists than for one that does not. Limits: limits.sign_in_attempts failed tries per user and per address in 15 minutes;
+two passwords are checked at a time (argon2id takes 64 MiB each). A decision is remembered REMEMBER: that is how long a
+revoked token or session may still work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from radiolith import metrics
+from radiolith.config import Settings
+from radiolith.index import accounts, audit
+from radiolith.index.database import Database
+from radiolith.model import AuditEvent, Failure, NotAllowed, NotAuthenticated, Principal, Tenant, Unavailable
+
+REMEMBER = 700_000  # microseconds; a revocation is promised within a second
+REMEMBERED = 2_000  # credentials
+ATTEMPT_WINDOW = 15 * 60 * 1_000_000
+USED_EVERY = 60_000_000  # microseconds between two notes of a token's last use
+IDLE = 60 * 60 * 1_000_000  # a session nobody uses ends after an hour
+TOKEN_PREFIX = "rl_"
+_HASHER = PasswordHasher()
+_DUMMY = _HASHER.hash(secrets.token_hex(16))
+
+
+def digest(secret: str) -> bytes:
+    """What is kept of a random secret: enough to know it again."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def hash_password(password: str) -> str:
+    return _HASHER.hash(password)
+
+
+class Identities:
+    def __init__(self, database: Database, settings: Settings, clock: Callable[[], int]):
+        self._database, self._settings, self._clock = database, settings, clock
+        self._known: OrderedDict[bytes, tuple[int, Principal]] = OrderedDict()
+        self._failed: dict[str, deque[int]] = {}
+        self._lock = threading.Lock()
+        self._checks = asyncio.Semaphore(2)
+
+    # ------------------------------------------------------------ every request
+
+    async def from_bearer(self, token: str) -> Principal:
+        """Raises NotAuthenticated for a token that is unknown, removed or expired."""
+        secret = digest(token)
+        now = self._clock()
+        known = self._recall(secret, now)
+        if known is not None:
+            return known
+        found = await asyncio.to_thread(self._token, secret, now)
+        if found is None:
+            metrics.sign_ins.add("refused")
+            raise NotAuthenticated("this token is not known here")
+        return self._remember(secret, now, found)
+
+    async def from_session(self, cookie: str) -> Principal:
+        """Raises NotAuthenticated for a session that is unknown, ended or idle too long."""
+        secret = digest(cookie)
+        now = self._clock()
+        known = self._recall(secret, now)
+        if known is not None:
+            return known
+        found = await asyncio.to_thread(self._session, secret, now)
+        if found is None:
+            raise NotAuthenticated("this session has ended; sign in again")
+        return self._remember(secret, now, found)
+
+    def _recall(self, secret: bytes, now: int) -> Principal | None:
+        with self._lock:
+            found = self._known.get(secret)
+        return found[1] if found is not None and now - found[0] < REMEMBER else None
+
+    def _remember(self, secret: bytes, now: int, principal: Principal) -> Principal:
+        with self._lock:
+            self._known[secret] = (now, principal)
+            self._known.move_to_end(secret)
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return principal
+
+    def _token(self, secret: bytes, now: int) -> Principal | None:
+        with self._database.read() as read:
+            found = accounts.token(read, secret)
+            if found is None:
+                return None
+            tenant_id, token = found
+            if token.expires is not None and token.expires <= now:
+                return None
+            tenant = _tenant(accounts.tenants(read), tenant_id)
+        if token.used_at is None or now - token.used_at > USED_EVERY:
+            try:
+                with self._database.write() as tx:
+                    accounts.token_used(tx, secret, now)
+            except Failure:  # reading goes on where the database takes no writes
+                pass
+        return Principal(tenant, token.name, token.role, "token")
+
+    def _session(self, secret: bytes, now: int) -> Principal | None:
+        with self._database.read() as read:
+            session = accounts.session(read, secret)
+            if session is None or session.expires_at <= now or now - session.seen_at > IDLE:
+                return None
+            user = accounts.user(read, session.tenant_id, session.user)
+            if user is None or user.at > session.created_at:  # removed, or changed since: sign in again
+                return None
+            tenant = _tenant(accounts.tenants(read), session.tenant_id)
+        if now - session.seen_at > USED_EVERY:
+            try:
+                with self._database.write() as tx:
+                    accounts.session_seen(tx, secret, now, session.expires_at)
+            except Failure:
+                pass
+        return Principal(tenant, user.name, user.role, "user")
+
+    # ------------------------------------------------------------ signing in and out
+
+    async def sign_in(self, name: str, password: str, address: str) -> str:
+        """A session cookie's value. Raises NotAuthenticated, or NotAllowed after too many failed attempts."""
+        now = self._clock()
+        subjects = (f"user {name}", f"address {address}")
+        if any(self._attempts(subject, now) >= self._settings.limits.sign_in_attempts for subject in subjects):
+            raise NotAllowed("too many failed sign-ins; wait 15 minutes")
+        async with self._checks:
+            found = await asyncio.to_thread(self._check, name, password)
+        metrics.sign_ins.add("allowed" if found else "refused")
+        if found is None:
+            for subject in subjects:
+                self._failed.setdefault(subject, deque(maxlen=1000)).append(now)
+            await asyncio.to_thread(self._note, now, 0, name, "failure", address)
+            raise NotAuthenticated("name or password is wrong")
+        cookie = secrets.token_urlsafe(32)
+        await asyncio.to_thread(self._open, now, digest(cookie), found, address)
+        return cookie
+
+    async def sign_out(self, cookie: str) -> None:
+        secret = digest(cookie)
+        with self._lock:
+            self._known.pop(secret, None)
+
+        def drop() -> None:
+            with self._database.write() as tx:
+                accounts.drop_session(tx, secret)
+
+        await asyncio.to_thread(drop)
+
+    def _attempts(self, subject: str, now: int) -> int:
+        tries = self._failed.get(subject)
+        if tries is None:
+            return 0
+        while tries and now - tries[0] > ATTEMPT_WINDOW:
+            tries.popleft()
+        if not tries:
+            self._failed.pop(subject, None)
+        return len(tries)
+
+    def _check(self, name: str, password: str) -> Principal | None:
+        """Always hashes once, so that the time taken tells nothing about the name."""
+        found: tuple[Tenant, accounts.User] | None = None
+        with self._database.read() as read:
+            for tenant in accounts.tenants(read):
+                user = accounts.user(read, tenant.id, name)
+                if user is not None:
+                    found = tenant, user
+                    break
+        try:
+            _HASHER.verify(found[1].password if found else _DUMMY, password)
+        except (VerificationError, InvalidHashError):
+            return None
+        if found is None:
+            return None
+        return Principal(found[0], found[1].name, found[1].role, "user")
+
+    def _open(self, now: int, secret: bytes, who: Principal, address: str) -> None:
+        expires = now + self._settings.limits.session_seconds * 1_000_000
+        with self._database.write() as tx:
+            accounts.put_session(tx, accounts.Session(secret, who.tenant.id, who.name, now, now, expires, address))
+            audit.insert(tx, [AuditEvent(now, who.tenant.id, who.name, "login", source=address)])
+
+    def _note(self, now: int, tenant: int, name: str, outcome: str, address: str) -> None:
+        """A failed attempt is in the trail of every tenant: it is not known whose user it would have been."""
+        try:
+            with self._database.write() as tx:
+                events = [
+                    AuditEvent(now, one.id, name[:64], "login", outcome=outcome, source=address)
+                    for one in accounts.tenants(tx)
+                ]
+                audit.insert(tx, events)
+        except Unavailable:
+            pass
+
+
+def _tenant(tenants: list[Tenant], tenant_id: int) -> Tenant:
+    for tenant in tenants:
+        if tenant.id == tenant_id:
+            return tenant
+    raise NotAuthenticated("this tenant does not exist any more")

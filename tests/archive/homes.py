@@ -1,0 +1,48 @@
+"""A home in a temporary folder and the object graph over it, for tests of the verbs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from radiolith import app, config
+from radiolith.codecs.sandbox import Decoders
+from radiolith.config import Settings
+from radiolith.model import Principal, Receipt, Source
+from radiolith.storage.cache import Cache
+
+STOW = Source("stow", "tests", "127.0.0.1")
+
+
+@asynccontextmanager
+async def opened(
+    home: Path, decoders: Decoders | None = None, *, settings: Settings | None = None, name: str = "w1"
+) -> AsyncIterator[app.Graph]:
+    """The graph of one process over `home`, made when it does not exist yet."""
+    if not (home / config.FILE).exists():
+        await app.initialised(home, settings)
+
+    def decode() -> Decoders:
+        assert decoders is not None, "this test gave no decoders"
+        return decoders
+
+    graph = app.build(settings or config.load(home), name, decode, Cache(None, os.urandom(32)))
+    try:
+        yield graph
+    finally:
+        await graph.close()
+
+
+def principal(graph: app.Graph, role: str = "admin") -> Principal:
+    return replace(graph.accounts.system("tester"), role=role)
+
+
+async def store(graph: app.Graph, data: bytes, *, piece: int = 1 << 16, source: Source = STOW) -> Receipt:
+    """One object through the verb, in pieces of `piece` bytes."""
+    intake = graph.archive.ingest.begin(principal(graph), source)
+    for at in range(0, len(data), piece):
+        await intake.write(data[at : at + piece])
+    return await (await intake.finish())
