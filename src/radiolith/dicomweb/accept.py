@@ -45,6 +45,13 @@ SYNTAXES_OF: dict[str, tuple[str, ...]] = {
 }
 MEDIA_OF = {syntax: media for media, syntaxes in SYNTAXES_OF.items() for syntax in syntaxes}
 
+
+
+def pixel_media(syntax: str) -> str:
+    """Content-Type of pixel data in a transfer syntax, parameter included."""
+    return f"{MEDIA_OF.get(syntax, 'application/octet-stream')}; transfer-syntax={syntax}"
+
+
 # What is, or may be, lossy: never decompressed unless a client names the syntax it wants (PS3.18 8.7.3: the default
 # syntax does not apply where only a lossy form exists, and 8-fold bytes without a gain in truth help nobody).
 LOSSY = frozenset(

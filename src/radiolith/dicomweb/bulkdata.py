@@ -132,6 +132,5 @@ def references(document: object) -> Iterator[str]:
 def _media(held: Held, path: str, syntax: str) -> str:
     """Content-Type of one value; only pixel data have another one than octets (documents are never shown inline)."""
     if path.lower() in PIXEL_PATHS:
-        syntax = syntax or held.layout.transfer_syntax
-        return f"{accept.MEDIA_OF.get(syntax, OCTETS)}; transfer-syntax={syntax}"
+        return accept.pixel_media(syntax or held.layout.transfer_syntax)
     return OCTETS

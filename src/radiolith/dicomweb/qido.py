@@ -3,7 +3,7 @@
 Owns: the wording of a search. Must never: match anything itself, or answer another question than
 the one asked: a key that cannot be matched is named in a Warning, what is no key is refused.
 
-Limits: results a request as `limits.results` says (a larger `limit` is cut, with a Warning and a link to the next page);
+Limits: `limits.results` results a request (a larger `limit` is cut, with a Warning and a link to the next page);
 a search inside one study is answered whole, up to SCOPED_MAX, in pages of PAGE rows so that nothing is held whole.
 """
 

@@ -37,7 +37,6 @@ async def store(call: Call) -> Reply:
     """POST /studies and /studies/{s}."""
     call.check_parameters()
     wish = accept.documents(call.accepted(), "the response")
-    media, parameters = call.content_type()
     reception = Reception(call)
     try:
         try:

@@ -197,7 +197,7 @@ async def frames_reply(call: Call, held: Held, numbers: Sequence[int], ranges: S
     if unchanged(call.headers, tag):
         return Answer(status=304, etag=tag, headers=headers)
     choice, syntax, streams = await _first_possible(call, held, numbers, choices)
-    media = f"{accept.MEDIA_OF.get(syntax, 'application/octet-stream')}; transfer-syntax={syntax}"
+    media = accept.pixel_media(syntax)
     if not choice.multipart:
         return ranged(call, await anext(streams), media, tag, headers)
     boundary = boundary_of(tag)
@@ -248,8 +248,7 @@ async def pixeldata(call: Call) -> Reply:
     if len(helds) == 1:
         if helds[0].layout.pixels is Pixels.VIDEO:
             stream = await call.archive.retrieve.bulkdata(helds[0], "pixeldata")
-            media = accept.MEDIA_OF.get(stream.syntax, "application/octet-stream")
-            return ranged(call, stream, media, etag(helds, "video"), call.warning_headers())
+            return ranged(call, stream, accept.pixel_media(stream.syntax), etag(helds, "video"), call.warning_headers())
         return await frames_reply(call, helds[0], range(1, max(1, helds[0].layout.frames) + 1), ranges)
     tag = etag(helds, "pixeldata", ranges)
     if unchanged(call.headers, tag):
@@ -270,14 +269,13 @@ async def _all_pixels(
         url = instance_url(call, held)
         if held.layout.pixels is Pixels.VIDEO:
             stream = await call.archive.retrieve.bulkdata(held, "pixeldata")
-            media = accept.MEDIA_OF.get(stream.syntax, "application/octet-stream")
-            yield writer.part(f"{media}; transfer-syntax={stream.syntax}", url + "/pixeldata", stream.size)
+            yield writer.part(accept.pixel_media(stream.syntax), url + "/pixeldata", stream.size)
             async for piece in stream.chunks():
                 yield piece
             continue
         numbers = range(1, max(1, held.layout.frames) + 1)
         _, syntax, streams = await _first_possible(call, held, numbers, plans[held.layout.transfer_syntax])
-        media = f"{accept.MEDIA_OF.get(syntax, 'application/octet-stream')}; transfer-syntax={syntax}"
+        media = accept.pixel_media(syntax)
         number = 0
         async for stream in streams:
             number += 1

@@ -3,7 +3,7 @@
 Owns: reading local headers and inflating (PKWARE APPNOTE 4.3.7 to 4.3.9). Must never: use a member's name but to
 pass over what is no image (T52), trust a size it has not counted, or inflate ahead of what is taken.
 
-Limits: MEMBERS_MAX members; a member over FREE_BYTES may be RATIO_MAX times as large as its packed form, and all of them
+Limits: MEMBERS_MAX members; one over FREE_BYTES may be RATIO_MAX times as large as its packed form, and all of them
 together RATIO_MAX times what was sent plus TOTAL_FREE_BYTES: black images pack well, but not without end.
 """
 
