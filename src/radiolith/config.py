@@ -81,9 +81,6 @@ class Limits:
     object_bytes: int = _setting(
         64 * GIB, "Bytes of one object. The largest whole-slide and cine objects met so far are below 20 GiB."
     )
-    document_bytes: int = _setting(
-        64 * MIB, "Bytes of one JSON or XML document in a request (store with metadata). Larger ones are not headers."
-    )
     part_header_bytes: int = _setting(
         16 * KIB, "Bytes of the header lines of one multipart part. Real ones have less than 1 KiB."
     )

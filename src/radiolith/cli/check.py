@@ -3,44 +3,59 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from radiolith.cli import console, options
 
-if TYPE_CHECKING:
-    from radiolith.app import CheckReport
-
 
 def check(
     home: options.Home,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Make the index again from segments and keyring; nothing else may run.")
+        bool,
+        typer.Option("--rebuild", help="First make the index again from segments and keyring; nothing else may run."),
     ] = False,
     read_data: Annotated[bool, typer.Option("--read-data", help="Read and authenticate every byte.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Check segments, keyring and index. Exit code 1 when something is wrong."""
-    from radiolith import app
-
-    words = "Rebuilding the index" if rebuild else "Checking"
-    with app.open_home(home) as opened, console.progress(words, "records") as report:
-        found = opened.check(rebuild=rebuild, read_data=read_data, progress=report)
+    found = {"rebuilt": _rebuild(home)} if rebuild else {}
+    found["checked"] = _check(home, read_data)
+    problems = [*found.get("rebuilt", {}).get("damaged", ()), *found["checked"]["problems"]]
     if as_json:
-        console.give_json(dataclasses.asdict(found))
+        console.give_json(found)
     else:
-        _tell(found)
-    if found.problems:
+        for title, figures in found.items():
+            _tell(title, figures)
+        for problem in dict.fromkeys(problems):
+            console.say(f"  {problem}")
+        console.say(f"{len(problems):,} problems" if problems else "Everything is there, and right.")
+    if problems:
         raise typer.Exit(console.FAILED)
 
 
-def _tell(found: CheckReport) -> None:
-    for field in dataclasses.fields(found):
-        value = getattr(found, field.name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            text = console.bytes_in_words(value) if field.name == "bytes" else f"{value:,}"
-            console.say(f"{field.name.replace('_', ' '):<16} {text}")
-    for problem in found.problems:
-        console.complain(f"  {problem}")
-    console.say(f"{len(found.problems):,} problems" if found.problems else "Everything is there, and right.")
+def _rebuild(home: Path) -> dict[str, Any]:
+    from radiolith import app
+
+    with console.progress("Rebuilding the index", "objects") as report:
+        return dataclasses.asdict(app.rebuild(home, lambda so_far: report(so_far.objects, None, "")))
+
+
+def _check(home: Path, read_data: bool) -> dict[str, Any]:
+    from radiolith import app
+
+    with app.open_home(home) as opened, console.progress("Checking", "records") as report:
+        found = opened.check(read_data=read_data, progress=lambda so_far: report(so_far.records, None, ""))
+    return dataclasses.asdict(found)
+
+
+def _tell(title: str, figures: Mapping[str, Any]) -> None:
+    counts = [
+        console.bytes_in_words(value) if name == "bytes" else f"{value:,} {name}"
+        for name, value in figures.items()
+        if isinstance(value, int) and value
+    ]
+    console.say(f"{title}: {', '.join(counts) or 'nothing'}")

@@ -8,7 +8,7 @@ when it is JSON that was asked for.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -75,7 +75,7 @@ def bytes_in_words(amount: int) -> str:
 
 
 @contextmanager
-def progress(words: str, unit: str) -> Iterator[Report]:
+def progress(words: str, unit: str) -> Generator[Report, None, None]:
     """A bar on the standard error while the work lasts; silent where that is no terminal."""
     columns = (
         SpinnerColumn(),

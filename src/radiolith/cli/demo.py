@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import socket
 import tempfile
@@ -62,8 +61,7 @@ def _fill(home: Path) -> str:
         with app.open_home(home) as opened:
             with console.progress("Importing them", "files") as report:
                 summary = opened.import_paths([Path(folder)], lambda so_far: report(so_far.files, None, ""))
-            password = secrets.token_urlsafe(9)
-            opened.run(opened.accounts.add_user(opened.principal, USER, "admin", password))
+            password = opened.run(opened.accounts.add_user(opened.principal, USER, "admin"))
     console.say(f"{summary.stored} sample objects imported, {console.bytes_in_words(summary.bytes)}.")
     return password
 

@@ -35,7 +35,7 @@ def add(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Its TCP port.")],
     tls: Annotated[bool, typer.Option("--tls", help="It speaks DICOM over TLS.")] = False,
 ) -> None:
-    """Add a node, or change one."""
+    """Add a node."""
     from radiolith import app as archive
 
     with archive.open_home(context.obj) as home:

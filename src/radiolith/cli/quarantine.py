@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ def _home(context: typer.Context, home: options.Home) -> None:
 
 
 @contextmanager
-def _opened(context: typer.Context) -> Iterator[Home]:
+def _opened(context: typer.Context) -> Generator[Home, None, None]:
     from radiolith import app as archive
 
     with archive.open_home(context.obj) as opened:

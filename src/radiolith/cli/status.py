@@ -33,17 +33,17 @@ def status(
         console.give_json(found)
     else:
         _tell(found)
-    if found.get("state") == "red":
+    if found["level"] == "red":
         raise typer.Exit(console.FAILED)
 
 
 def _tell(found: Mapping[str, Any]) -> None:
-    state = str(found.get("state", ""))
-    console.out.print(state.upper(), style=STYLES.get(state, "bold"))
-    for reason in found.get("reasons", ()):
-        console.say(f"  {reason}")
-    for name, value in _lines({key: value for key, value in found.items() if key not in ("state", "reasons")}):
-        console.say(f"{name:<28} {value}")
+    level = found["level"]
+    console.out.print(level.upper(), style=STYLES.get(level, "bold"))
+    for reason in found["reasons"]:
+        console.say(f"  {reason['level']}: {reason['text']}")
+    for name, value in _lines({key: value for key, value in found.items() if key not in ("level", "reasons", "at")}):
+        console.say(f"{name:<24} {value}")
 
 
 def _lines(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

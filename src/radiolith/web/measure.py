@@ -1,4 +1,4 @@
-"""Counting and timing of every HTTP request, around all edges at once.
+"""Counting and timing of the requests for pages and /api/v1; DICOMweb counts its own.
 
 Owns: which of the known kinds a request is counted as. Must never: put anything of a request into a label.
 """
@@ -12,27 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from radiolith import metrics
 
-_ENDINGS = {
-    "rendered": "rendered",
-    "thumbnail": "rendered",
-    "metadata": "metadata",
-    "studies": "search",
-    "series": "search",
-    "instances": "search",
-}
 
-
-def route_of(method: str, path: str) -> str:
+def route_of(path: str) -> str:
     """One of metrics.ROUTES."""
-    if path.startswith("/dicom-web"):
-        parts = path.split("/")
-        if method == "POST":
-            return "store" if "studies" in parts else "other"
-        if parts[-1] in _ENDINGS:
-            return _ENDINGS[parts[-1]]
-        if "frames" in parts:
-            return "frames"
-        return "bulkdata" if "bulkdata" in parts else "retrieve" if "studies" in parts else "other"
     if path.startswith("/api/"):
         return "api"
     return "pages" if path == "/" or path.startswith(("/studies/", "/sign-")) else "other"
@@ -61,4 +43,4 @@ class Measured:
         finally:
             if 200 <= status < 600:
                 metrics.http_requests.add(f"{status // 100}xx")
-            metrics.http_seconds.observe(self._clock() - start, route_of(scope["method"], scope["path"]))
+            metrics.http_seconds.observe(self._clock() - start, route_of(scope["path"]))

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from radiolith.model import Failure
 from radiolith.web import api
 from radiolith.web.health import Health
+from radiolith.web.measure import Measured
 from radiolith.web.pages import Pages, failed
 from radiolith.web.ports import Inside
 
@@ -49,7 +50,7 @@ def routes(inside: Inside) -> list[BaseRoute]:
     ]
     handlers: dict[Any, Any] = {Failure: failed}
     site = Starlette(routes=shown, exception_handlers=handlers)
-    return [Mount("/api/v1", api.application(inside)), Mount("/", Guarded(site))]
+    return [Mount("/api/v1", Measured(api.application(inside))), Mount("/", Measured(Guarded(site)))]
 
 
 class Guarded:
