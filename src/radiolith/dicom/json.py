@@ -16,7 +16,7 @@ from math import isfinite
 from radiolith.dicom import charset as charsets
 from radiolith.dicom import syntax, values
 from radiolith.dicom.limits import LIMITS, UNDEFINED, Limits, exceeded
-from radiolith.dicom.tokens import ELEMENT, ITEM_START, ITEM_STOP, PIXELS, SEQUENCE, SEQUENCE_STOP, Tokens
+from radiolith.dicom.tokens import ELEMENT, FRAGMENTS, ITEM_START, ITEM_STOP, PIXELS, SEQUENCE, SEQUENCE_STOP, Tokens
 from radiolith.dicom.values import BINARY, NUMBERS
 from radiolith.model import NotFound, Row
 
@@ -103,9 +103,9 @@ class _Writer:
                     self._out[-1] = self._out[-1].removesuffix(',"Value":[') + "}"
                 else:
                     out("]}")
-            elif kind == PIXELS:
-                uri = encode_basestring(self._bulk_uri(f"{tag:08X}"))
-                out(f'{self._name(tag, vr)},"BulkDataURI":{uri}}}')
+            else:  # the pixel data, or fragments inside an item: never in line
+                path = "/".join((*self._path, f"{tag:08X}"))
+                out(f'{self._name(tag, vr)},"BulkDataURI":{encode_basestring(self._bulk_uri(path))}}}')
 
     def _name(self, tag: int, vr: str) -> str:
         """An attribute up to its VR, after a comma unless it is the first of its level."""
@@ -124,7 +124,7 @@ class _Writer:
             return f',"BulkDataURI":{encode_basestring(self._bulk_uri(path))}}}'
         raw = data[start : start + length]
         if vr in BINARY:
-            return f',"InlineBinary":"{b64encode(_little(raw, vr, big)).decode()}"}}'
+            return f',"InlineBinary":"{b64encode(values.little_endian(raw, vr, big)).decode()}"}}'
         if tag == 0x00080005:
             self._charset = charsets.terms(raw)
         listed = _listed(raw, vr, self._charset, big)
@@ -201,19 +201,6 @@ _QUICK: dict[str, Callable[[bytes, bool], str | None]] = {
 
 # ---------------------------------------------------------------- any value
 
-_WORDS = {"OW": 2, "OL": 4, "OF": 4, "OD": 8, "OV": 8}
-
-
-def _little(raw: bytes, vr: str, big: bool) -> bytes:
-    """Binary words in little endian, which JSON's InlineBinary is always in (PS3.18 F.2.7)."""
-    width = _WORDS.get(vr, 1)
-    if not big or width == 1 or len(raw) % width:
-        return raw
-    swapped = bytearray(len(raw))
-    for byte in range(width):
-        swapped[byte::width] = raw[width - 1 - byte :: width]
-    return bytes(swapped)
-
 
 def _listed(raw: bytes, vr: str, charset: tuple[str, ...], big: bool) -> str | None:
     """The inside of a Value array; '' when there is no value, None when the bytes cannot be read."""
@@ -269,7 +256,7 @@ def find(data: bytes, transfer_syntax: str, path: str, limits: Limits = LIMITS) 
     here: list[str] = []
     result: tuple[int, int, str] | None = None
     for kind, tag, vr, start, length, _ in Tokens(data, syntax.encoding(transfer_syntax), limits):
-        if kind in (ELEMENT, PIXELS):
+        if kind in (ELEMENT, PIXELS, FRAGMENTS):
             if f"{tag:08X}" == steps[-1] and here == steps[:-1] and length != UNDEFINED:
                 result = start, length, vr
         elif kind == SEQUENCE:

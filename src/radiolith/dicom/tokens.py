@@ -27,11 +27,12 @@ from radiolith.dicom.limits import LIMITS, UNDEFINED, Limits, Unparsable, exceed
 from radiolith.dicom.syntax import IMPLICIT, Encoding
 from radiolith.dicom.wanted import PIXEL_TAGS
 
-ELEMENT, SEQUENCE, ITEM_START, ITEM_STOP, SEQUENCE_STOP, PIXELS = range(6)
+ELEMENT, SEQUENCE, ITEM_START, ITEM_STOP, SEQUENCE_STOP, PIXELS, FRAGMENTS = range(7)
 
 Token = tuple[int, int, str, int, int, bool]
-"""(kind, tag, VR, offset of the value, its length, big endian). Nested fragments count as one value. PIXELS is the
-last token of the top level; its length may reach beyond the data, or be UNDEFINED."""
+"""(kind, tag, VR, offset of the value, its length, big endian). Nested fragments (FRAGMENTS) are one value, all
+items without the delimiter. PIXELS is the last token of the top level; its length may reach beyond the data, or be
+UNDEFINED."""
 
 _PIXEL_REPRESENTATION = 0x00280103
 _LUT_DESCRIPTOR = 0x00283002
@@ -214,7 +215,7 @@ class Tokens:
             mark, _, value, length = found
             if mark == SEQUENCE_END:
                 self._at = at + 8
-                return ELEMENT, tag, vr, start, at - start, level.encoding.big
+                return FRAGMENTS, tag, vr, start, at - start, level.encoding.big
             if mark != ITEM or value + length > level.stop:
                 raise Unparsable("fragments are broken")
             at = value + length

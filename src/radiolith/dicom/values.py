@@ -39,6 +39,28 @@ NUMBERS_TEXT = re.compile(rf"{NUMBER.pattern}(?:\\\\{NUMBER.pattern})*")
 _LOOSE_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
+WORD_BYTES = {vr: width for vr, (_, width) in NUMBERS.items()} | {
+    "AT": 2,
+    "OD": 8,
+    "OF": 4,
+    "OL": 4,
+    "OV": 8,
+    "OW": 2,
+}
+"""VR -> bytes of the words that byte ordering swaps (PS3.5 7.3); other VRs are strings of bytes."""
+
+
+def little_endian(raw: bytes, vr: str, big: bool) -> bytes:
+    """A value in little endian; what is no whole number of words stays as it is."""
+    width = WORD_BYTES.get(vr, 1)
+    if not big or width == 1 or len(raw) % width:
+        return raw
+    swapped = bytearray(len(raw))
+    for byte in range(width):
+        swapped[byte::width] = raw[width - 1 - byte :: width]
+    return bytes(swapped)
+
+
 def texts(raw: bytes, vr: str, charset: tuple[str, ...]) -> list[str]:
     """The values of a text element, each without padding; [] when it is empty."""
     text = charsets.decode(raw, charset, vr)
