@@ -33,6 +33,18 @@ def srgb_profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
+def to_srgb(drawn: Array, profile: bytes) -> Array:
+    """RGB in the colour space of `profile` converted to sRGB. Raises Unsupported for a profile that is not for RGB."""
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        target = ImageCms.ImageCmsProfile(BytesIO(srgb_profile()))
+        image = Image.fromarray(np.ascontiguousarray(drawn))
+        converted = ImageCms.profileToProfile(image, source, target)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        raise Unsupported("the image's colour profile cannot be used") from None
+    return drawn if converted is None else np.asarray(converted)
+
+
 def encode(
     frames: Sequence[Array], media_type: str, *, quality: int | None = None, icc: bytes = b"", seconds: float = 0.1
 ) -> bytes:

@@ -112,17 +112,3 @@ def _answer(served: Served, control: wire.Control, blobs: list[bytearray]) -> An
 def _refusal(kind: str, reason: str) -> wire.Control:
     printable = "".join(c if c.isprintable() else "?" for c in reason)
     return {"failure": kind, "reason": printable[:MAX_REASON]}
-
-
-def warm_up() -> None:
-    """Import and run once everything an operation may need, so that no file is wanted later."""
-    from radiolith.codecs import operations
-
-    operations.warm_up()
-
-
-def rehearse(limits: Limits) -> None:
-    """Do one typical piece of work before the client comes."""
-    from radiolith.codecs import operations
-
-    operations.rehearse(limits)

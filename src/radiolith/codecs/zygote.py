@@ -166,10 +166,11 @@ def main() -> None:
     listener = socket.socket(fileno=config["listener"])
     started = time.monotonic()
     confine.keep_freed_memory()
-    worker = importlib.import_module("radiolith.codecs.worker")
+    from radiolith.codecs import warm, worker
+
     for name in config["probes"]:
         importlib.import_module(name).install(worker.OPERATIONS)
-    worker.warm_up()
+    warm.warm_up()
     confine.leave_network()
     os.environ.clear()
     gc.collect()
@@ -177,7 +178,7 @@ def main() -> None:
     if config["verbose"]:
         sys.stderr.write(f"radiolith: decoders ready after {time.monotonic() - started:.2f} s\n")
     try:
-        work = (worker.rehearse, worker.serve)
+        work = (warm.rehearse, worker.serve)
         Zygote(listener, config["control"], limits, work, unconfined=config["unconfined"]).run()
     finally:
         shutil.rmtree(config["directory"], ignore_errors=True)
