@@ -21,6 +21,8 @@ TEXT_MAX = 300  # characters of a text in the index: 4 times that in bytes fits 
 CLAIMED_MAX = 16  # other patient identifiers and request items kept of one header
 NUMBER_MAX = 2**31 - 1  # IS (PS3.5 table 6.2-1)
 
+NO_NUMBER = 2**31  # instances without an Instance Number come last, in one index on both databases
+
 
 class Matching(Enum):
     """How a key of the attribute is matched (PS3.4 C.2.2.2)."""
@@ -64,6 +66,9 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(_P, (0x00100021,), "IssuerOfPatientID", "LO", "issuer", M.TEXT, default=False),
     Attribute(_P, (0x00100030,), "PatientBirthDate", "DA", "birth_date", M.DATE, indexed=True),
     Attribute(_P, (0x00100040,), "PatientSex", "CS", "sex", M.TEXT),
+    Attribute(_P, (0x00201200,), "NumberOfPatientRelatedStudies", "IS", "#studies", M.NONE, default=False),
+    Attribute(_P, (0x00201202,), "NumberOfPatientRelatedSeries", "IS", "#series", M.NONE, default=False),
+    Attribute(_P, (0x00201204,), "NumberOfPatientRelatedInstances", "IS", "#instances", M.NONE, default=False),
     Attribute(_S, (0x00080020,), "StudyDate", "DA", "study_date", M.DATE, indexed=True),
     Attribute(_S, (0x00080030,), "StudyTime", "TM", "study_time", M.TIME),
     Attribute(_S, (0x00080050,), "AccessionNumber", "SH", "accession", M.TEXT, indexed=True),
@@ -117,7 +122,7 @@ BY_PATH: Mapping[tuple[int, ...], Attribute] = {attribute.path: attribute for at
 BY_KEYWORD: Mapping[str, Attribute] = {attribute.keyword: attribute for attribute in ATTRIBUTES}
 
 _COMPUTED = frozenset(
-    {"uid", "class", "syntax", "modalities", "classes", "series", "instances", "step", "procedure", ""}
+    "uid class syntax modalities classes series instances step procedure #studies #series #instances".split() + [""]
 )
 
 

@@ -67,7 +67,9 @@ def events(read: Reader, tenant_id: int, *, before: int = 0, limit: int = 100) -
 
 
 def _event(row: Sequence[Any]) -> AuditEvent:
-    return AuditEvent(*row[:4], unpack_uid(bytes(row[4])) if row[4] else "", *row[5:])
+    at, tenant_id, principal, action, study, purpose, outcome, source, count, detail = row
+    shown = unpack_uid(study) if study else ""
+    return AuditEvent(at, tenant_id, principal, action, shown, purpose, outcome, source, count, detail)
 
 
 # ---------------------------------------------------------------- into the log and back
@@ -105,7 +107,7 @@ def copied(tx: Writer, tenant_id: int, body: Mapping[str, Any]) -> None:
             (f"{_CURSOR} {tenant_id}", body["epoch"], body["through"]),
         )
         return
-    numbers = insert(tx, [AuditEvent(row[0], tenant_id, *row[1:]) for row in body["events"]])
+    numbers = insert(tx, [_event((row[0], tenant_id, *row[1:3], pack_uid(row[3]), *row[4:])) for row in body["events"]])
     if numbers:  # they are in the log already
         tx.run(
             "INSERT INTO cursors(name, epoch, xid, number) VALUES (?, ?, 0, ?)"

@@ -246,9 +246,9 @@ class SqliteDatabase:
         connection: sqlite3.Connection | None = None
         try:
             connection = handle.idle.pop() if handle.idle else connect(handle.path, read_only=True)
-            deadline = time.monotonic() + seconds
-            connection.set_progress_handler(lambda: time.monotonic() > deadline, PROGRESS_STEPS)
-            yield Reader(connection, self.dialect, self._memory)
+            reader = Reader(connection, self.dialect, self._memory, seconds)
+            connection.set_progress_handler(lambda: time.monotonic() > reader.deadline, PROGRESS_STEPS)
+            yield reader
         except sqlite3.Error as error:
             raise sqlite_failure(error) from error
         finally:

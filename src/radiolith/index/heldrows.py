@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from radiolith.index import codes
+from radiolith.index.attributes import NO_NUMBER
 from radiolith.index.layouts import unpack_layout
 from radiolith.index.session import Reader
 from radiolith.index.uids import unpack_uid
@@ -30,7 +31,7 @@ def held(read: Reader, tenant: bytes, study: str, series: str, row: Sequence[Any
         row_id,
         Identity(study, series, unpack_uid(uid)),
         codes.decode(read, sop_class),
-        number,
+        number if number != NO_NUMBER else None,
         Blob(place, object_id, tenant, codes.scope(read, scope), wrapped_key, size),
         unpack_layout(layout, codes.decode(read, syntax)),
         sha256,

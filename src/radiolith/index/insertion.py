@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from radiolith.index import codes
-from radiolith.index.attributes import INSTANCE_COLUMNS, PATIENT_COLUMNS, SERIES_COLUMNS, STUDY_COLUMNS
+from radiolith.index.attributes import INSTANCE_COLUMNS, NO_NUMBER, PATIENT_COLUMNS, SERIES_COLUMNS, STUDY_COLUMNS
 from radiolith.index.changes import ChangeKind, record
 from radiolith.index.codes import Code, ScopeKind
 from radiolith.index.counts import Tally, unlist_modalities
@@ -468,12 +468,11 @@ def _patient_key(item: _Item) -> tuple[Any, ...]:
 
 
 def _values(described: Columns, columns: Sequence[str]) -> tuple[str | int | None, ...]:
-    values = tuple(described.get(column) for column in columns)
-    if columns is STUDY_COLUMNS:
-        return tuple(
-            value or 0 if column == "study_date" else value for column, value in zip(columns, values, strict=True)
-        )
-    return values
+    missing = (
+        {"study_date": 0} if columns is STUDY_COLUMNS else {"number": NO_NUMBER} if columns is INSTANCE_COLUMNS else {}
+    )
+    values = (described.get(column) for column in columns)
+    return tuple(missing.get(column) if value is None else value for column, value in zip(columns, values, strict=True))
 
 
 def _object_columns(batch: _Batch, item: _Item) -> dict[str, Any]:

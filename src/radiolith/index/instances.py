@@ -43,7 +43,7 @@ def locate(
     current_only: bool = True,
     include_rejected: bool = False,
 ) -> Iterator[Held]:
-    """What is held of a study, a series or an instance, by series number, instance number and order of arrival.
+    """What is held of a study, a series or an instance, by series number, instance number (those without one last) and order of arrival.
 
     '' as study and series names the root of non-patient objects. Lazy: use it inside the `read()` block.
     """
@@ -71,21 +71,17 @@ def _one(read: Reader, series_id: int, sop: str, shown: str) -> Iterator[Values]
 
 
 def _series(read: Reader, series_id: int, shown: str) -> Iterator[Values]:
-    """Pages along the index (series, number, id); those without a number last."""
-    head = f"SELECT {COLUMNS} FROM instances i WHERE i.series_id = ?"  # noqa: S608
-    first = f"{head} AND i.number IS NOT NULL{shown} ORDER BY i.number, i.id LIMIT ?"
-    more = f"{head} AND (i.number, i.id) > (?, ?){shown} ORDER BY i.number, i.id LIMIT ?"
-    last = f"{head} AND i.number IS NULL AND i.id > ?{shown} ORDER BY i.id LIMIT ?"
-    page = read.all(first, (series_id, PAGE))
-    yield from page
-    while len(page) == PAGE:
-        page = read.all(more, (series_id, page[-1][3], page[-1][0], PAGE))
+    """Pages along the index (series, number, id)."""
+    after: tuple[int, int] = (-(2**62), 0)
+    sql = (
+        f"SELECT {COLUMNS} FROM instances i WHERE i.series_id = ? AND (i.number, i.id) > (?, ?){shown}"  # noqa: S608
+        " ORDER BY i.number, i.id LIMIT ?"
+    )
+    while page := read.all(sql, (series_id, *after, PAGE)):
         yield from page
-    page = read.all(last, (series_id, 0, PAGE))
-    yield from page
-    while len(page) == PAGE:
-        page = read.all(last, (series_id, page[-1][0], PAGE))
-        yield from page
+        if len(page) < PAGE:
+            return
+        after = (page[-1][3], page[-1][0])
 
 
 def find_existing(read: Reader, tenant_id: int, identities: Sequence[Identity]) -> dict[Identity, list[Held]]:
@@ -194,7 +190,10 @@ def rejected(read: Reader, tenant_id: int, limit: int = 100, after: str = "") ->
         f" AND EXISTS ({_HELD}) ORDER BY d.at DESC, d.sop DESC LIMIT ?",
         (tenant_id, int(Decision.REJECTED), start[0], bytes(start[1]), limit),
     )
-    return [RejectedRow(*(unpack_uid(bytes(uid)) for uid in row[:3]), row[3], row[4], row[5] or "") for row in rows]
+    return [
+        RejectedRow(unpack_uid(row[0]), unpack_uid(row[1]), unpack_uid(row[2]), row[3], row[4], row[5] or "")
+        for row in rows
+    ]
 
 
 def blob_of(read: Reader, object_id: bytes) -> Blob | None:

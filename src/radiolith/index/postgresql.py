@@ -40,8 +40,8 @@ _READ = (
 PgConnection = psycopg.Connection[tuple[Any, ...]]
 
 
-def failure(error: psycopg.Error) -> Failure:
-    """What a driver error means to the caller."""
+def failure(error: psycopg.Error) -> Failure | RuntimeError:
+    """What a driver error means to the caller; RuntimeError when the statement is wrong, not the database."""
     if isinstance(error, errors.QueryCanceled):
         return LimitExceeded(
             f"the query took longer than {QUERY_SECONDS_MAX:g} s; narrow it by date, patient or accession number"
@@ -50,6 +50,8 @@ def failure(error: psycopg.Error) -> Failure:
         return NoSpace("no space left for the index")
     if isinstance(error, (errors.DataCorrupted, errors.IndexCorrupted)):
         return Damaged("the index database is damaged; `radiolith check --rebuild` makes it anew from the log")
+    if isinstance(error, (psycopg.ProgrammingError, psycopg.DataError, psycopg.IntegrityError)):
+        return RuntimeError(f"a statement of the index failed: {type(error).__name__}")
     return Unavailable(f"the index database is not available ({type(error).__name__})", retry_after=2)
 
 

@@ -91,11 +91,12 @@ TABLES = (
         "series_id int!, item int!, tenant_id int!, step text!, procedure text!, accession text!",
         "series_id item",
     ),
-    # one row a version or encoding; version counts within the identity in order of arrival; reason: code, 0 when not rejected
+    # one row a version or encoding; version counts within the identity in order of arrival; reason: code, 0 when not
+    # rejected; number: attributes.NO_NUMBER when there is none
     _table(
         "instances",
         "id id, tenant_id int!, series_id int!, uid blob!, version int!, current int!, conflict int!, policy int!, reason int!,"
-        " number int, class int!, syntax int!, content_date int, content_time text, row_count int, column_count int, bits int,"
+        " number int!, class int!, syntax int!, content_date int, content_time text, row_count int, column_count int, bits int,"
         " frames int, received_at int!, source int!, principal int!, segment_id int!, place_start int!, place_length int!,"
         " scope_id int!, size int!, object_id blob!, wrapped_key blob!, sha256 blob!, layout blob!, encoding_of blob",
     ),
@@ -160,6 +161,7 @@ INDICES = (
     Index("patients_anchor", "patients", ("anchor", "tenant_id"), unique=True, where="anchor IS NOT NULL"),
     Index("claimed_patient", "claimed_identifiers", ("patient_id",)),
     Index("patients_birth", "patients", ("tenant_id", "birth_date"), where="birth_date IS NOT NULL"),
+    Index("names_owner", "names", ("owner_id", "kind")),
     Index("studies_uid", "studies", ("uid", "tenant_id"), unique=True),
     Index("studies_date", "studies", ("tenant_id", "study_date", "id")),
     Index("studies_rejected", "studies", ("tenant_id", "study_date", "id"), where="rejected > 0"),

@@ -8,6 +8,7 @@ Every statement is a constant or compiled from constants; values travel as param
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
@@ -66,23 +67,28 @@ class Memory:
 class Reader:
     """Statements that read. `dialect` is 'sqlite' or 'postgresql'; few callers need to know."""
 
-    __slots__ = ("_connection", "_style", "dialect", "lock_rows", "memory")
+    __slots__ = ("_connection", "_seconds", "_style", "deadline", "dialect", "lock_rows", "memory")
 
-    def __init__(self, connection: Connection, dialect: str, memory: Memory):
+    def __init__(self, connection: Connection, dialect: str, memory: Memory, seconds: float = 0.0):
         self._connection = connection
         self.dialect = dialect
         self.memory = memory
+        self._seconds = seconds
+        self.deadline = 0.0  # of the statement that runs, on the monotonic clock: SQLite's progress handler looks at it
         self._style: Callable[[str], str] = to_format_style if dialect == "postgresql" else str
         self.lock_rows = " FOR UPDATE" if dialect == "postgresql" else ""  # SQLite has one writer anyway
 
     def all(self, sql: str, params: Sequence[Any] = ()) -> list[Values]:
+        self.deadline = time.monotonic() + self._seconds
         return self._connection.execute(self._style(sql), params).fetchall()
 
     def one(self, sql: str, params: Sequence[Any] = ()) -> Values | None:
+        self.deadline = time.monotonic() + self._seconds
         return self._connection.execute(self._style(sql), params).fetchone()
 
     def stream(self, sql: str, params: Sequence[Any] = (), size: int = 500) -> Iterator[Values]:
         """Rows `size` at a time. On PostgreSQL the client holds the whole answer: bound it in the statement."""
+        self.deadline = time.monotonic() + self._seconds
         cursor: Cursor = self._connection.execute(self._style(sql), params)
         while rows := cursor.fetchmany(size):
             yield from rows
@@ -136,9 +142,11 @@ class Writer(Reader):
             call()
 
 
-def sqlite_failure(error: sqlite3.Error) -> Failure:
-    """What a driver error means to the caller."""
+def sqlite_failure(error: sqlite3.Error) -> Failure | RuntimeError:
+    """What a driver error means to the caller; RuntimeError when the statement is wrong, not the database."""
     name = getattr(error, "sqlite_errorname", "") or ""
+    if isinstance(error, sqlite3.ProgrammingError) or name in ("SQLITE_ERROR", "SQLITE_MISUSE", "SQLITE_RANGE"):
+        return RuntimeError(f"a statement of the index failed: {error}")
     if name.startswith("SQLITE_INTERRUPT"):
         return LimitExceeded(
             f"the query took longer than {QUERY_SECONDS_MAX:g} s; narrow it by date, patient or accession number"

@@ -1,0 +1,476 @@
+"""One matching key, as a condition on rows (PS3.4 C.2.2.2).
+
+Owns: what each kind of matching means in SQL, and which keys lead to their studies through an index. Must never: put a
+value into SQL text: conditions are made of constants and column names of the attribute table, values are parameters.
+
+Case and accents: person names are compared folded (dicom.names), everything else as it is, case-sensitive. Names match
+component by component: `Müller` finds every Mueller whatever the given name, `Mül*^J*` by prefix; `*` may stand for
+several components, as in the standard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date as Day
+from typing import Any
+
+from radiolith.dicom import names
+from radiolith.index import codes
+from radiolith.index.attributes import Attribute, Matching, date, number, time
+from radiolith.index.person import NameKind, sound_keys
+from radiolith.index.session import Reader
+from radiolith.index.uids import pack_uid
+from radiolith.model import BadInput, Level, LimitExceeded
+
+VALUES_MAX = 1000  # values of one key: a statement may hold 32,766 parameters on SQLite
+VALUE_MAX = 1024  # characters of one value
+ESCAPE = "!"
+
+ALIAS = {Level.PATIENT: "p", Level.STUDY: "s", Level.SERIES: "e", Level.INSTANCE: "i"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sql:
+    """Text and its parameters."""
+
+    text: str
+    params: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """A statement giving study rows (`id`) through an index. The smaller the rank, the fewer studies it is likely to give.
+
+    `patients`: the same as patient rows, where that makes sense.
+    """
+
+    rank: int
+    studies: Sql
+    patients: Sql | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A key compiled: `where` holds on rows of the attribute's level, or with `item` on one of RequestAttributesSequence."""
+
+    attribute: Attribute
+    where: Sql
+    driver: Driver | None = None
+    item: bool = False
+
+
+NEVER = Sql("1 = 0")
+
+
+def any_of(parts: Sequence[Sql]) -> Sql:
+    if len(parts) == 1:
+        return parts[0]
+    return Sql("(" + " OR ".join(part.text for part in parts) + ")", tuple(p for part in parts for p in part.params))
+
+
+def all_of(parts: Sequence[Sql]) -> Sql:
+    return Sql(" AND ".join(part.text for part in parts), tuple(p for part in parts for p in part.params))
+
+
+# ---------------------------------------------------------------- patterns
+
+
+def has_wildcard(value: str) -> bool:
+    return "*" in value or "?" in value
+
+
+def stem(pattern: str) -> str:
+    """What stands before the first wildcard."""
+    cut = min((at for at in (pattern.find("*"), pattern.find("?")) if at >= 0), default=len(pattern))
+    return pattern[:cut]
+
+
+def like(pattern: str) -> str:
+    """A wildcard pattern as LIKE wants it, with its own characters escaped."""
+    for character in (ESCAPE, "%", "_"):
+        pattern = pattern.replace(character, ESCAPE + character)
+    return pattern.replace("*", "%").replace("?", "_")
+
+
+def successor(prefix: str) -> str | None:
+    """The smallest text greater than every text that begins with `prefix`, by code point; None when there is none."""
+    for at in range(len(prefix) - 1, -1, -1):
+        code = ord(prefix[at]) + 1
+        if code == 0xD800:
+            code = 0xE000  # surrogates are no characters
+        if code <= 0x10FFFF:
+            return prefix[:at] + chr(code)
+    return None
+
+
+def begins(column: str, prefix: str) -> Sql:
+    """`column` begins with `prefix`, as a range an index can walk."""
+    end = successor(prefix)
+    return Sql(f"{column} >= ?", (prefix,)) if end is None else Sql(f"({column} >= ? AND {column} < ?)", (prefix, end))
+
+
+def text_match(column: str, value: str) -> Sql:
+    """Single value or wildcard matching of a text column."""
+    if not has_wildcard(value):
+        return Sql(f"{column} = ?", (value,))
+    parts: list[Sql] = []
+    prefix = stem(value)
+    if prefix:
+        parts.append(begins(column, prefix))
+    if value != prefix + "*":
+        parts.append(Sql(f"{column} LIKE ? ESCAPE '{ESCAPE}'", (like(value),)))
+    return Sql("(" + all_of(parts).text + ")", all_of(parts).params)
+
+
+# ---------------------------------------------------------------- ranges
+
+
+def split_range(value: str) -> tuple[str, str] | None:
+    """('a', 'b') of a range 'a-b', 'a-' or '-b'; None when it is a single value."""
+    if "-" not in value:
+        return None
+    low, _, high = value.partition("-")
+    return low.strip(), high.strip()
+
+
+def _day(attribute: Attribute, value: str) -> int:
+    found = date(value)
+    if found is None:
+        raise BadInput(f"{attribute.keyword}: a date is YYYYMMDD, a range YYYYMMDD-YYYYMMDD")
+    return found
+
+
+def date_bounds(attribute: Attribute, value: str) -> tuple[int, int]:
+    """First and last day, as numbers; the empty date (0) is in no range."""
+    between = split_range(value)
+    if between is None:
+        day = _day(attribute, value)
+        return day, day
+    low, high = between
+    if not (low or high):
+        raise BadInput(f"{attribute.keyword}: a range needs a beginning or an end")
+    return (_day(attribute, low) if low else 1), (_day(attribute, high) if high else 99991231)
+
+
+def _moment(attribute: Attribute, value: str) -> str:
+    found = time(value)
+    if found is None:
+        raise BadInput(f"{attribute.keyword}: a time is HHMMSS.FFFFFF, or less of it; a range has a dash between two")
+    return found
+
+
+def time_bounds(attribute: Attribute, value: str) -> tuple[str, str]:
+    """Times t with low <= t < high as text. A time stands for all that is more precise; seconds of 00 may be missing."""
+    low, high = split_range(value) or (value, value)
+    if not (low or high):
+        raise BadInput(f"{attribute.keyword}: a range needs a beginning or an end")
+    start = _moment(attribute, low) if low else ""
+    if split_range(value) is not None:
+        start = start.split(".")[0] if start.endswith(".") or not start.partition(".")[2].strip("0") else start
+        while len(start) > 2 and start.endswith("00") and "." not in start:
+            start = start[:-2]
+    return start, (_moment(attribute, high) + ":") if high else ":"
+
+
+def days_between(low: int, high: int) -> int:
+    """About how many days a range has; many when it is open."""
+
+    def ordinal(day: int) -> int:
+        year, month = min(max(day // 10000, 1), 9999), min(max(day // 100 % 100, 1), 12)
+        return Day(year, month, 1).toordinal() + day % 100
+
+    return ordinal(high) - ordinal(low) + 1
+
+
+# ---------------------------------------------------------------- kinds of matching
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What conditions are compiled for."""
+
+    read: Reader
+    tenant_id: int
+    fuzzy: bool = False
+    issuer: str = ""  # Issuer of Patient ID, when the query names one
+
+
+def compile_key(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
+    """The condition of one key that is not universal. Raises BadInput, LimitExceeded."""
+    if len(values) > VALUES_MAX:
+        raise LimitExceeded(f"{attribute.keyword}: {len(values)} values, at most {VALUES_MAX} are allowed")
+    if any(len(value) > VALUE_MAX for value in values):
+        raise LimitExceeded(f"{attribute.keyword}: a value may have {VALUE_MAX} characters")
+    if '""' in values:
+        return _empty(attribute)
+    return _COMPILE[attribute.matching](context, attribute, values)
+
+
+def _column(attribute: Attribute) -> str:
+    return f"{ALIAS[attribute.level]}.{attribute.column}"
+
+
+def _empty(attribute: Attribute) -> Condition:
+    """Empty value matching (PS3.4 C.2.2.2.7)."""
+    column = _column(attribute)
+    match attribute.matching:
+        case Matching.MODALITIES | Matching.CLASSES:
+            return Condition(attribute, Sql(f"{column} = ''"))
+        case Matching.REQUEST:
+            sql = (
+                f"NOT EXISTS (SELECT 1 FROM series_requests r WHERE r.series_id = e.id AND r.{attribute.column} <> '')"  # noqa: S608
+            )
+            return Condition(attribute, Sql(sql))
+        case Matching.DATE if attribute.column == "study_date":
+            return Condition(attribute, Sql(f"{column} = 0"))
+        case Matching.NUMBER if _column(attribute) == "i.number":
+            return Condition(attribute, Sql(f"{column} = 2147483648"))
+        case _:
+            return Condition(attribute, Sql(f"{column} IS NULL"))
+
+
+def _uid(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
+    packed = tuple(sorted({pack_uid(value) for value in values}))
+    marks = ", ".join("?" * len(packed))
+    where = Sql(f"{_column(attribute)} IN ({marks})", packed)
+    tenant = context.tenant_id
+    if attribute.level is Level.STUDY:
+        sql = Sql(f"SELECT id FROM studies WHERE uid IN ({marks}) AND tenant_id = ?", (*packed, tenant))  # noqa: S608
+        return Condition(attribute, where, Driver(0, sql))
+    if attribute.level is Level.SERIES:
+        sql = Sql(
+            f"SELECT DISTINCT study_id AS id FROM series WHERE uid IN ({marks}) AND tenant_id = ?", (*packed, tenant)
+        )  # noqa: S608
+        return Condition(attribute, where, Driver(1, sql))
+    sql = Sql(
+        "SELECT DISTINCT e0.study_id AS id FROM instances i0 CROSS JOIN series e0"  # noqa: S608
+        f" WHERE i0.uid IN ({marks}) AND e0.id = i0.series_id AND i0.tenant_id = ?",
+        (*packed, tenant),
+    )
+    return Condition(attribute, where, Driver(1, sql))
+
+
+def _text(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
+    column = _column(attribute)
+    where = any_of([text_match(column, value) for value in values])
+    exact = not any(has_wildcard(value) for value in values)
+    if not attribute.indexed or attribute.level is not Level.STUDY or not all(stem(value) for value in values):
+        modality = attribute.keyword == "Modality" and exact and len(values) == 1
+        return Condition(attribute, where, _modality_driver(context, values[0]) if modality else None)
+    rank = 2 if exact else 7
+    selects = [
+        Sql(f"SELECT id FROM studies WHERE tenant_id = ? AND {part.text}", (context.tenant_id, *part.params))  # noqa: S608
+        for part in (text_match(attribute.column, value) for value in values)
+    ]
+    return Condition(attribute, where, Driver(rank, union(selects)))
+
+
+def union(selects: Sequence[Sql]) -> Sql:
+    return Sql(" UNION ".join(one.text for one in selects), tuple(p for one in selects for p in one.params))
+
+
+def studies_of(patients: Sql) -> Sql:
+    text = f"SELECT s0.id FROM ({patients.text}) o CROSS JOIN studies s0 WHERE s0.patient_id = o.id"  # noqa: S608
+    return Sql(text, patients.params)
+
+
+def _identifier(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
+    """Any identifier of the patient: the one in the header of the first instance, and those other headers claim."""
+    selects: list[Sql] = []
+    for value in values:
+        match = text_match("value", value)
+        for table in ("patient_identifiers", "claimed_identifiers"):
+            sql = f"SELECT patient_id AS id FROM {table} WHERE tenant_id = ? AND {match.text}"  # noqa: S608
+            params = (context.tenant_id, *match.params)
+            if not context.issuer:
+                selects.append(Sql(sql, params))
+                continue
+            selects.append(Sql(f"{sql} AND issuer = ?", (*params, context.issuer)))
+        if context.issuer:  # the local name of an issuer that has a universal id too
+            sql = (
+                "SELECT i0.patient_id AS id FROM patient_identifiers i0 CROSS JOIN patients p0"  # noqa: S608
+                f" WHERE i0.tenant_id = ? AND i0.{match.text} AND p0.id = i0.patient_id AND p0.issuer = ?"
+            )
+            if not has_wildcard(value):
+                selects.append(Sql(sql, (context.tenant_id, *match.params, context.issuer)))
+    patients = union(selects)
+    where = Sql(f"p.id IN ({patients.text})", patients.params)
+    if not all(stem(value) for value in values):
+        return Condition(attribute, any_of([text_match("p.patient_id", value) for value in values]))
+    exact = not any(has_wildcard(value) for value in values)
+    return Condition(attribute, where, Driver(3 if exact else 7, studies_of(patients), patients))
+
+
+def _name(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
+    """Folded, component by component; with fuzzy matching also by sound."""
+    kind = NameKind.PATIENT if attribute.level is Level.PATIENT else NameKind.REFERRING
+    owner = "p.id" if attribute.level is Level.PATIENT else "s.id"
+    patterns = [pattern for value in values for pattern in _name_patterns(value)]
+    conditions = [part for pattern in patterns for part in _name_conditions(pattern)]
+    sounds = [sorted(_query_sounds(value)) for value in values] if context.fuzzy else []
+    sounds = [words for words in sounds if words]
+    if not conditions and not sounds:
+        return Condition(attribute, NEVER)
+    owners = [
+        Sql(
+            f"SELECT owner_id AS id FROM names WHERE tenant_id = ? AND kind = ? AND {part.text}",
+            (context.tenant_id, int(kind), *part.params),
+        )  # noqa: S608
+        for part in conditions
+    ] + [_by_sound(context.tenant_id, int(kind) + 1, words) for words in sounds]
+    found = union(owners)
+    if not all(stem(pattern) for pattern in patterns):
+        likes = any_of(conditions)
+        correlated = f"EXISTS (SELECT 1 FROM names n0 WHERE n0.owner_id = {owner} AND n0.kind = ? AND n0.tenant_id = ? AND {likes.text})"  # noqa: S608
+        return Condition(attribute, Sql(correlated, (int(kind), context.tenant_id, *likes.params)))
+    exact = not any(has_wildcard(pattern) for pattern in patterns)
+    shortest = min((len(stem(pattern)) for pattern in patterns), default=0)
+    rank = 5 if exact else 7 if shortest >= 3 else 10
+    where = Sql(f"{owner} IN ({found.text})", found.params)
+    if attribute.level is Level.PATIENT:
+        return Condition(attribute, where, Driver(rank, studies_of(found), found))
+    return Condition(attribute, where, Driver(rank + 1, found))
+
+
+def _name_patterns(value: str) -> list[str]:
+    """The folded pattern of each component group; empty components match anything."""
+    patterns: list[str] = []
+    for group in names.groups(value):
+        folded = names.fold(group).rstrip("^ ")
+        parts = folded.split("^")
+        pattern = "^".join(part or "*" for part in parts)
+        if folded:
+            patterns.append(pattern)
+    return patterns
+
+
+def _name_conditions(pattern: str) -> list[Sql]:
+    """The components named match; those after them are free."""
+    if pattern.endswith("*"):
+        return [text_match("name", pattern)]
+    return [text_match("name", pattern), text_match("name", pattern + "^*")]
+
+
+def _query_sounds(value: str) -> set[str]:
+    """Sounds of the words without wildcards."""
+    words = [word for word in names.fold(value.replace("=", "^")).replace("^", " ").split() if not has_wildcard(word)]
+    return sound_keys("^".join(words[:2]) + "".join(f" {word}" for word in words[2:]))
+
+
+def _by_sound(tenant_id: int, kind: int, words: Sequence[str]) -> Sql:
+    marks = ", ".join("?" * len(words))
+    text = f"SELECT owner_id AS id FROM names WHERE tenant_id = ? AND kind = ? AND name IN ({marks}) GROUP BY owner_id HAVING COUNT(*) = ?"  # noqa: S608
+    return Sql(text, (tenant_id, kind, *words, len(words)))
+
+
+def _date(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
+    column = _column(attribute)
+    bounds = [date_bounds(attribute, value) for value in values]
+    where = any_of([Sql(f"({column} >= ? AND {column} <= ?)", pair) for pair in bounds])
+    days = sum(days_between(*pair) for pair in bounds)
+    driver = None
+    if attribute.column == "birth_date" and days <= 366:
+        patients = union(
+            [
+                Sql(
+                    "SELECT id FROM patients WHERE tenant_id = ? AND birth_date >= ? AND birth_date <= ?",
+                    (context.tenant_id, *pair),
+                )
+                for pair in bounds
+            ]
+        )
+        driver = Driver(6 if days <= 7 else 8, studies_of(patients), patients)
+    elif attribute.column == "step_date" and days <= 92:
+        sql = "SELECT study_id AS id FROM series WHERE tenant_id = ? AND step_date >= ? AND step_date <= ?"
+        driver = Driver(6 if days <= 7 else 8, union([Sql(sql, (context.tenant_id, *pair)) for pair in bounds]))
+        driver = Driver(driver.rank, Sql(f"SELECT DISTINCT id FROM ({driver.studies.text}) u", driver.studies.params))  # noqa: S608
+    return Condition(attribute, where, driver)
+
+
+def _time(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
+    column = _column(attribute)
+    bounds = [time_bounds(attribute, value) for value in values]
+    return Condition(attribute, any_of([Sql(f"({column} >= ? AND {column} < ?)", pair) for pair in bounds]))
+
+
+def _number(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
+    found = [number(value) for value in values]
+    if any(one is None for one in found):
+        raise BadInput(f"{attribute.keyword}: a whole number is needed")
+    return Condition(attribute, Sql(f"{_column(attribute)} IN ({', '.join('?' * len(found))})", tuple(found)))
+
+
+def _modality_driver(context: Context, value: str) -> Driver:
+    sql = "SELECT study_id AS id FROM study_modalities WHERE tenant_id = ? AND modality = ?"
+    return Driver(50, Sql(sql, (context.tenant_id, value)))
+
+
+def _modalities(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
+    """At least one series has one of the modalities. The condition is on series rows `m`, whatever the level asked for."""
+    where = any_of([text_match("m.modality", value) for value in values])
+    single = len(values) == 1 and not has_wildcard(values[0])
+    return Condition(attribute, where, _modality_driver(context, values[0]) if single else None)
+
+
+def _classes(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
+    numbers = [codes.number_of(context.read, codes.Code.SOP_CLASS, 0, value) for value in values]
+    parts = [Sql("(',' || s.classes || ',') LIKE ?", (f"%,{one},%",)) for one in numbers if one is not None]
+    return Condition(attribute, any_of(parts) if parts else NEVER)
+
+
+def _code(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
+    kind = codes.Code.SOP_CLASS if attribute.column == "class" else codes.Code.SYNTAX
+    numbers = [codes.number_of(context.read, kind, 0, value) for value in values]
+    known = [one for one in numbers if one is not None]
+    if not known:
+        return Condition(attribute, NEVER)
+    return Condition(attribute, Sql(f"{_column(attribute)} IN ({', '.join('?' * len(known))})", tuple(known)))
+
+
+def _request(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
+    """On an item `r`; items of one series are joined to it by search.py, so that two keys mean the same item."""
+    where = any_of([text_match(f"r.{attribute.column}", value) for value in values])
+    if not all(stem(value) for value in values):
+        return Condition(attribute, where, item=True)
+    selects = [
+        Sql(
+            "SELECT e0.study_id AS id FROM series_requests r0 CROSS JOIN series e0"  # noqa: S608
+            f" WHERE r0.tenant_id = ? AND {part.text} AND e0.id = r0.series_id",
+            (context.tenant_id, *part.params),
+        )
+        for part in (text_match(f"r0.{attribute.column}", value) for value in values)
+    ]
+    found = union(selects)
+    studies = Sql(f"SELECT DISTINCT id FROM ({found.text}) u", found.params)  # noqa: S608
+    exact = not any(has_wildcard(value) for value in values)
+    return Condition(attribute, where, Driver(4 if exact else 8, studies), item=True)
+
+
+_ISSUER_PARTS = {0x00400031: 0, 0x00400032: 1, 0x00400033: 2}
+
+
+def _issuer(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
+    """One of the three parts of 'local&universal&type'."""
+    parts: list[Sql] = []
+    for value in values:
+        pattern = ["%", "%", "%"]
+        pattern[_ISSUER_PARTS[attribute.path[1]]] = like(value.replace("&", " "))
+        parts.append(Sql(f"s.accession_issuer LIKE ? ESCAPE '{ESCAPE}'", ("&".join(pattern),)))
+    return Condition(attribute, any_of(parts))
+
+
+_COMPILE = {
+    Matching.UID: _uid,
+    Matching.TEXT: _text,
+    Matching.NAME: _name,
+    Matching.IDENTIFIER: _identifier,
+    Matching.DATE: _date,
+    Matching.TIME: _time,
+    Matching.NUMBER: _number,
+    Matching.MODALITIES: _modalities,
+    Matching.CLASSES: _classes,
+    Matching.CODE: _code,
+    Matching.REQUEST: _request,
+    Matching.ISSUER: _issuer,
+}
