@@ -87,9 +87,6 @@ class Limits:
     results: int = _setting(
         1000, "Results of one search page. A client that asks for more gets this many and is told there are more."
     )
-    decoders: int = _setting(
-        0, "Processes that decode pixels at the same time, per worker; 0 means one. Each may take a few hundred MiB."
-    )
     sign_in_attempts: int = _setting(
         10, "Failed sign-ins of one user or address in 15 minutes before further ones are refused unheard."
     )
@@ -278,7 +275,7 @@ def _validated(settings: Settings) -> Settings:
     for section in (settings, settings.limits):
         for entry in fields(section):
             value = getattr(section, entry.name)
-            if isinstance(value, int) and value < (0 if entry.name in ("workers", "decoders") else 1):
+            if isinstance(value, int) and value < (0 if entry.name == "workers" else 1):
                 raise BadInput(f"'{entry.name}' cannot be {value}.")
     if len(set(settings.keys.keyring)) < 2:
         raise BadInput("'keys.keyring' names two places or more, so that the loss of one loses nothing.")

@@ -75,7 +75,7 @@ def test_commands_in_documents_exist(project: Path) -> None:
     """Every line of the documents that starts with `radiolith` is a command with options that exist."""
     wrong: list[str] = []
     seen = 0
-    for document in [project / "README.md", *(project / "docs").rglob("*.md")]:
+    for document in [project / "README.md", *(project / "docs").glob("*.md")]:
         text = document.read_text("utf-8")
         lines = re.findall(r"^(?:\S*bin/)?radiolith +(.*?)(?:  .*)?$", text, re.MULTILINE)
         lines += re.findall(r"`radiolith ([^`]*)`", text)

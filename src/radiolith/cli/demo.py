@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from radiolith import config
-from radiolith.cli import console, options
+from radiolith.cli import console, logs, options
 
 USER = "demo"
 PORTS_TRIED = 20
@@ -29,6 +29,7 @@ def demo(
     """Make a fresh archive with sample studies, start it, print its address and a one-time password."""
     from radiolith import app
 
+    logs.begin("warning")
     temporary = home is None
     place = Path(tempfile.mkdtemp(prefix="radiolith-demo-")) / "home" if home is None else home
     try:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from radiolith import __version__
-from radiolith.cli import check, console, demo, export, init, peer, quarantine, serve, status, token, user
+from radiolith.cli import check, console, demo, export, init, logs, peer, quarantine, serve, status, token, user
 from radiolith.cli import import_ as import_command
 from radiolith.model import Failure
 
@@ -46,6 +46,7 @@ def _options(
     ] = False,
 ) -> None:
     """Keeps medical images: receives, finds, shows and sends DICOM, and keeps it safe."""
+    logs.begin("warning")
 
 
 def main() -> None:

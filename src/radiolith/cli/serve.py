@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from radiolith.cli import options
+from radiolith import config
+from radiolith.cli import logs, options
 
 
 def serve(
@@ -17,4 +18,5 @@ def serve(
     """Run the archive. Stops cleanly on SIGTERM or Ctrl-C."""
     from radiolith import app
 
+    logs.begin(config.load(home).log.level)
     raise typer.Exit(app.serve(home, http=http, workers=workers))
