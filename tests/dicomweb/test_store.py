@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from radiolith.dicomweb import call as call_module
-from radiolith.dicomweb import stow, zipin
+from radiolith.dicomweb import reception, zipin
 from radiolith.dicomweb.routes import Edge
 from radiolith.model import Failure, NoSpace, Unavailable
 from tests.dicomweb.driver import LEAVE, STALL, ask
@@ -191,7 +191,7 @@ async def test_the_next_part_is_received_while_the_last_is_not_yet_durable(edge:
 
 
 async def test_outstanding_parts_are_bounded(edge: Edge, archive: FakeArchive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stow, "OUTSTANDING_MAX", 2)
+    monkeypatch.setattr(reception, "OUTSTANDING_MAX", 2)
     archive.settled = asyncio.Event()
     body = stow_body([ct(sop=f"1.2.3.{n}") for n in range(5)])
     waiting = asyncio.ensure_future(ask(edge, "POST", "/studies", headers=STOW, body=body))

@@ -46,7 +46,6 @@ SYNTAXES_OF: dict[str, tuple[str, ...]] = {
 MEDIA_OF = {syntax: media for media, syntaxes in SYNTAXES_OF.items() for syntax in syntaxes}
 
 
-
 def pixel_media(syntax: str) -> str:
     """Content-Type of pixel data in a transfer syntax, parameter included."""
     return f"{MEDIA_OF.get(syntax, 'application/octet-stream')}; transfer-syntax={syntax}"
