@@ -67,18 +67,18 @@ def _encode(attributes: Attributes, bulk: Callable[[str], Bulk]) -> Iterator[byt
     """Recursive, as deep as the readers below let attributes be."""
     for tag in sorted(attributes):
         vr, value = attributes[tag]
-        if isinstance(value, bytes):
-            value = padded(value, vr)
-            yield element_header(tag, vr, len(value)) + value
-        elif isinstance(value, Reference):
-            yield from _encode_bulk(tag, vr, bulk(value.uri))
-        else:
+        if isinstance(value, list):
             yield element_header(tag, "SQ", UNDEFINED)
             for item in value:
                 yield ITEM_HEADER
                 yield from _encode(item, bulk)
                 yield ITEM_DELIMITER
             yield SEQUENCE_DELIMITER
+        elif isinstance(value, Reference):
+            yield from _encode_bulk(tag, vr, bulk(value.uri))
+        else:
+            even = padded(value, vr)
+            yield element_header(tag, vr, len(even)) + even
 
 
 def _encode_bulk(tag: int, vr: str, source: Bulk) -> Iterator[bytes]:
@@ -222,7 +222,7 @@ def from_xml(document: bytes, limits: Limits = LIMITS) -> Attributes:
     reader = _XmlReader(limits)
     try:
         reader.parser.Parse(document, True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the latter two: a declared encoding
         raise Unparsable("the metadata are not XML") from error
     return reader.root
 
