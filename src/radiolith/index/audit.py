@@ -37,7 +37,7 @@ def _values(event: AuditEvent) -> tuple[Any, ...]:
         event.tenant,
         _text(event.principal),
         event.action,
-        pack_uid(event.study) or None,
+        pack_uid(event.study),
         _text(event.purpose),
         event.outcome,
         _text(event.source),

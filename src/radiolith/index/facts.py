@@ -75,6 +75,10 @@ def apply(tx: Writer, fact: Fact, object_id: bytes) -> Applied:
     return Applied(False, problem)
 
 
+def is_applied(read: Reader, object_id: bytes) -> bool:
+    return read.one("SELECT 1 FROM facts WHERE object_id = ?", (object_id,)) is not None
+
+
 def unknown(read: Reader) -> list[tuple[bytes, str, int]]:
     """(object id, kind, at) of facts kept but not understood."""
     return [
@@ -109,6 +113,25 @@ def _restore(fact: _Fact) -> None:
 def _current(fact: _Fact) -> None:
     object_id = bytes.fromhex(_text(fact.body["object"] if "object" in fact.body else fact.body["object_id"]))
     _decide(fact, [_identity(fact.body["identity"])], Decision.CURRENT, object_id.hex())
+
+
+def _encoding(fact: _Fact) -> None:
+    """One version turned out to be another one's content in another syntax."""
+    study, series, sop = identity = _identity(fact.body["identity"])
+    object_id = bytes.fromhex(_text(fact.body["object"]))
+    original = bytes.fromhex(_text(fact.body["encoding_of"]))
+    tx = fact.tx
+    row = tx.one(f"SELECT id FROM studies WHERE uid = ? AND tenant_id = ?{tx.lock_rows}", (study, fact.tenant_id))
+    below = tx.one("SELECT id FROM series WHERE uid = ? AND study_id = ?", (series, row[0])) if row else None
+    if row is None or below is None:
+        raise ValueError("the instance is not held")
+    tx.run(
+        "UPDATE instances SET encoding_of = ? WHERE uid = ? AND series_id = ? AND object_id = ?",
+        (original, sop, below[0], object_id),
+    )
+    tally = Tally()
+    _settle(fact, row[0], [identity], tally)
+    tally.apply(tx)
 
 
 def _decide(fact: _Fact, identities: list[Identity], kind: Decision, value: str) -> None:
@@ -210,6 +233,7 @@ KINDS: Mapping[str, Callable[[_Fact], None]] = {
     "reject": _reject,  # reason, items [[study, series, sop], …]
     "restore": _restore,  # items
     "current": _current,  # identity [study, series, sop], object
+    "encoding": _encoding,  # identity, object, encoding_of: applied after the objects it names
     "resolve": _current,  # the same: a choice between versions in conflict
     "void": _void,  # objects [hex, …]
     "release": _release,  # object, of a quarantined one

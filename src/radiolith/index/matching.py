@@ -277,60 +277,61 @@ def studies_of(patients: Sql) -> Sql:
 
 def _identifier(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
     """Any identifier of the patient: the one in the header of the first instance, and those other headers claim."""
-    selects: list[Sql] = []
-    for value in values:
-        match = text_match("value", value)
-        for table in ("patient_identifiers", "claimed_identifiers"):
-            sql = f"SELECT patient_id AS id FROM {table} WHERE tenant_id = ? AND {match.text}"  # noqa: S608
-            params = (context.tenant_id, *match.params)
-            if not context.issuer:
-                selects.append(Sql(sql, params))
-                continue
-            selects.append(Sql(f"{sql} AND issuer = ?", (*params, context.issuer)))
-        if context.issuer:  # the local name of an issuer that has a universal id too
-            sql = (
-                "SELECT i0.patient_id AS id FROM patient_identifiers i0 CROSS JOIN patients p0"  # noqa: S608
-                f" WHERE i0.tenant_id = ? AND i0.{match.text} AND p0.id = i0.patient_id AND p0.issuer = ?"
-            )
-            if not has_wildcard(value):
-                selects.append(Sql(sql, (context.tenant_id, *match.params, context.issuer)))
-    patients = union(selects)
-    where = Sql(f"p.id IN ({patients.text})", patients.params)
+    local = "EXISTS (SELECT 1 FROM patients p0 WHERE p0.id = x.patient_id AND p0.issuer = ?)"
+    issued = Sql(f" AND (x.issuer = ? OR {local})", (context.issuer,) * 2) if context.issuer else Sql("")
+    match = any_of([text_match("x.value", value) for value in values])
+    tables = ("patient_identifiers", "claimed_identifiers")
+    of_row = [
+        Sql(
+            f"EXISTS (SELECT 1 FROM {table} x WHERE x.patient_id = p.id AND {match.text}{issued.text})",  # noqa: S608
+            (*match.params, *issued.params),
+        )
+        for table in tables
+    ]
     if not all(stem(value) for value in values):
-        return Condition(attribute, any_of([text_match("p.patient_id", value) for value in values]))
+        return Condition(attribute, any_of(of_row))
+    patients = union(
+        [
+            Sql(
+                f"SELECT x.patient_id AS id FROM {table} x WHERE x.tenant_id = ? AND {one.text}{issued.text}",  # noqa: S608
+                (context.tenant_id, *one.params, *issued.params),
+            )
+            for table in tables
+            for one in (text_match("x.value", value) for value in values)
+        ]
+    )
     exact = not any(has_wildcard(value) for value in values)
-    return Condition(attribute, where, Driver(3 if exact else 7, studies_of(patients), patients))
+    return Condition(attribute, any_of(of_row), Driver(3 if exact else 7, studies_of(patients), patients))
 
 
 def _name(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
     """Folded, component by component; with fuzzy matching also by sound."""
-    kind = NameKind.PATIENT if attribute.level is Level.PATIENT else NameKind.REFERRING
+    kind = int(NameKind.PATIENT if attribute.level is Level.PATIENT else NameKind.REFERRING)
     owner = "p.id" if attribute.level is Level.PATIENT else "s.id"
     patterns = [pattern for value in values for pattern in _name_patterns(value)]
-    conditions = [part for pattern in patterns for part in _name_conditions(pattern)]
-    sounds = [sorted(_query_sounds(value)) for value in values] if context.fuzzy else []
-    sounds = [words for words in sounds if words]
-    if not conditions and not sounds:
+    spelled = [part for pattern in patterns for part in _name_conditions(pattern)]
+    heard = [words for value in values if (words := sorted(_query_sounds(value)))] if context.fuzzy else []
+    if not spelled and not heard:
         return Condition(attribute, NEVER)
-    owners = [
+    of_row = [
         Sql(
-            f"SELECT owner_id AS id FROM names WHERE tenant_id = ? AND kind = ? AND {part.text}",
-            (context.tenant_id, int(kind), *part.params),
-        )  # noqa: S608
-        for part in conditions
-    ] + [_by_sound(context.tenant_id, int(kind) + 1, words) for words in sounds]
-    found = union(owners)
+            f"EXISTS (SELECT 1 FROM names x WHERE x.owner_id = {owner} AND x.kind = ? AND x.tenant_id = ? AND {part.text})",  # noqa: S608
+            (kind, context.tenant_id, *part.params),
+        )
+        for part in ([any_of(spelled)] if spelled else [])
+    ] + [_sounds_like(owner, (context.tenant_id, kind + 1), words) for words in heard]
     if not all(stem(pattern) for pattern in patterns):
-        likes = any_of(conditions)
-        correlated = f"EXISTS (SELECT 1 FROM names n0 WHERE n0.owner_id = {owner} AND n0.kind = ? AND n0.tenant_id = ? AND {likes.text})"  # noqa: S608
-        return Condition(attribute, Sql(correlated, (int(kind), context.tenant_id, *likes.params)))
+        return Condition(attribute, any_of(of_row))
+    sql = "SELECT owner_id AS id FROM names x WHERE tenant_id = ? AND kind = ? AND"
+    owners = [Sql(f"{sql} {part.text}", (context.tenant_id, kind, *part.params)) for part in spelled]
+    owners += [_owners_by_sound((context.tenant_id, kind + 1), words) for words in heard]
     exact = not any(has_wildcard(pattern) for pattern in patterns)
     shortest = min((len(stem(pattern)) for pattern in patterns), default=0)
     rank = 5 if exact else 7 if shortest >= 3 else 10
-    where = Sql(f"{owner} IN ({found.text})", found.params)
+    found = union(owners)
     if attribute.level is Level.PATIENT:
-        return Condition(attribute, where, Driver(rank, studies_of(found), found))
-    return Condition(attribute, where, Driver(rank + 1, found))
+        return Condition(attribute, any_of(of_row), Driver(rank, studies_of(found), found))
+    return Condition(attribute, any_of(of_row), Driver(rank + 1, found))
 
 
 def _name_patterns(value: str) -> list[str]:
@@ -348,8 +349,8 @@ def _name_patterns(value: str) -> list[str]:
 def _name_conditions(pattern: str) -> list[Sql]:
     """The components named match; those after them are free."""
     if pattern.endswith("*"):
-        return [text_match("name", pattern)]
-    return [text_match("name", pattern), text_match("name", pattern + "^*")]
+        return [text_match("x.name", pattern)]
+    return [text_match("x.name", pattern), text_match("x.name", pattern + "^*")]
 
 
 def _query_sounds(value: str) -> set[str]:
@@ -358,10 +359,17 @@ def _query_sounds(value: str) -> set[str]:
     return sound_keys("^".join(words[:2]) + "".join(f" {word}" for word in words[2:]))
 
 
-def _by_sound(tenant_id: int, kind: int, words: Sequence[str]) -> Sql:
+def _owners_by_sound(key: tuple[int, int], words: Sequence[str]) -> Sql:
+    """Owners of all the words; `key`: tenant, kind."""
     marks = ", ".join("?" * len(words))
-    text = f"SELECT owner_id AS id FROM names WHERE tenant_id = ? AND kind = ? AND name IN ({marks}) GROUP BY owner_id HAVING COUNT(*) = ?"  # noqa: S608
-    return Sql(text, (tenant_id, kind, *words, len(words)))
+    sql = f"SELECT owner_id AS id FROM names WHERE tenant_id = ? AND kind = ? AND name IN ({marks})"  # noqa: S608
+    return Sql(f"{sql} GROUP BY owner_id HAVING COUNT(*) = ?", (*key, *words, len(words)))
+
+
+def _sounds_like(owner: str, key: tuple[int, int], words: Sequence[str]) -> Sql:
+    marks = ", ".join("?" * len(words))
+    sql = f"SELECT COUNT(*) FROM names x WHERE x.owner_id = {owner} AND x.tenant_id = ? AND x.kind = ? AND x.name IN ({marks})"  # noqa: S608
+    return Sql(f"({sql}) = ?", (*key, *words, len(words)))
 
 
 def _date(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:

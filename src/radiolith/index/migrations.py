@@ -8,7 +8,9 @@ See docs/decisions/030.
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 from radiolith.index import schema
 from radiolith.index.database import Database, open_database
@@ -82,6 +84,36 @@ def migrate(url: str, random: Callable[[int], bytes] = os.urandom) -> int:
             database.close()
         except Unavailable:
             pass
+
+
+def upgrade(url: str) -> None:
+    """Bring an older index up to date, after a copy of it was put beside it; refuse a newer one (BadInput)."""
+    database = open_database(url)
+    try:
+        with database.read() as read:
+            found = version(read)
+        if found == schema.VERSION:
+            return
+        if 0 < found < schema.VERSION and database.dialect == "sqlite":
+            path = Path(url.removeprefix("sqlite:///"))
+            with database.write() as tx:  # nobody writes while the copy is made
+                tx.all("SELECT 1")
+                with sqlite3.connect(path) as source, sqlite3.connect(f"{path}.format{found}") as copy:
+                    source.backup(copy)
+    finally:
+        database.close()
+    migrate(url)
+
+
+def erase(url: str) -> None:
+    """Drop every table of ours: the first step of a rebuild. What was there cannot be undone but by the rebuild."""
+    database = open_database(url)
+    try:
+        with database.write() as tx:
+            for table in schema.TABLES:
+                tx.run(f"DROP TABLE IF EXISTS {table.name}")
+    finally:
+        database.close()
 
 
 def epoch(read: Reader) -> str:

@@ -159,6 +159,7 @@ INDICES = (
     Index("segments_uid", "segments", ("uid",), unique=True),
     Index("scopes_study", "scopes", ("study", "kind", "tenant_id", "uid"), unique=True),
     Index("patients_anchor", "patients", ("anchor", "tenant_id"), unique=True, where="anchor IS NOT NULL"),
+    Index("identifiers_patient", "patient_identifiers", ("patient_id",)),
     Index("claimed_patient", "claimed_identifiers", ("patient_id",)),
     Index("patients_birth", "patients", ("tenant_id", "birth_date"), where="birth_date IS NOT NULL"),
     Index("names_owner", "names", ("owner_id", "kind")),

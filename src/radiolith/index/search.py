@@ -192,7 +192,8 @@ class _Search:
         walk_rank = _date_rank(self.query) if dated is not None else _WALK
         if best is not None and best.driver is not None and best.driver.rank <= walk_rank:
             source = Sql(f"({best.driver.studies.text}) d CROSS JOIN studies s", best.driver.studies.params)
-            return _Plan(source, [Sql("s.id = d.id AND s.tenant_id = ?", (self.tenant_id,))])
+            self._said(best)
+            return _Plan(source, [Sql("s.id = d.id AND s.tenant_id + 0 = ?", (self.tenant_id,))])
         return self._plan_walk(dated)
 
     def _plan_walk(self, dated: Condition | None) -> _Plan:
@@ -219,10 +220,16 @@ class _Search:
         if best is not None and best.driver is not None and best.driver.patients is not None:
             patients = best.driver.patients
             source = Sql(f"({patients.text}) d CROSS JOIN patients p", patients.params)
-            return _Plan(source, [Sql("p.id = d.id AND p.tenant_id = ?", (self.tenant_id,))])
+            self._said(best)
+            return _Plan(source, [Sql("p.id = d.id AND p.tenant_id + 0 = ?", (self.tenant_id,))])
         return _Plan(
             Sql("patients p"), [Sql("p.tenant_id = ?", (self.tenant_id,))], "patients p", bool(self.conditions)
         )
+
+    def _said(self, best: Condition) -> None:
+        """What the source says already is not asked again; a series or instance below still has to be the one."""
+        if best.attribute.level in (Level.PATIENT, Level.STUDY):
+            self.conditions = [c for c in self.conditions if c is not best]
 
     # ------------------------------------------------------------ the statement
 

@@ -37,6 +37,11 @@ def segment_marks(read: Reader) -> dict[bytes, int]:
     return {bytes(row[0]): row[1] for row in read.all("SELECT uid, indexed_end FROM segments")}
 
 
+def sealed_segments(read: Reader) -> set[bytes]:
+    """Segments that are sealed and wholly indexed: recovery need not open them."""
+    return {bytes(row[0]) for row in read.all("SELECT uid FROM segments WHERE state = 1")}
+
+
 # ---------------------------------------------------------------- nodes and leases
 
 

@@ -1,0 +1,256 @@
+"""The canonical dump: what the index knows, in an order and in words that depend on nothing but the log.
+
+Owns: JSON lines, one a row, sorted by natural keys. Must never: hold row ids, places, change numbers, ordinals of arrival or
+anything else that a rebuild may give another value: a dump before the database was lost and after the rebuild are the
+same bytes. By name not in it: sessions, cursors, heartbeats, changes, last uses of tokens, commitments, and the audit trail
+(its last seconds may not be in the log yet). Run it inside `Database.snapshot()`. Memory: one page of rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from radiolith.index import codes
+from radiolith.index.attributes import INSTANCE_COLUMNS, PATIENT_COLUMNS, SERIES_COLUMNS, STUDY_COLUMNS
+from radiolith.index.counts import parse_classes
+from radiolith.index.heldrows import tenant_uid
+from radiolith.index.schema import TABLES
+from radiolith.index.session import Reader, Values
+from radiolith.index.uids import unpack_uid
+
+PAGE = 1000  # rows a statement
+
+
+def dump(read: Reader) -> Iterator[str]:
+    """Lines without line ends."""
+    for kind, row in _rows(read):
+        yield json.dumps([kind, row], ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_text)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value).hex()
+    raise TypeError(f"{type(value).__name__} in a dump")
+
+
+def _rows(read: Reader) -> Iterator[tuple[str, dict[str, Any]]]:
+    tenants = read.all("SELECT uid, name, id FROM tenants ORDER BY uid")
+    for uid, name, tenant_id in tenants:
+        yield "tenant", {"uid": uid, "name": name}
+        yield from _patients(read, tenant_id)
+        for row in _paged(read, "studies", "uid", tenant_id):
+            yield from _study(read, row)
+        yield from _quarantine(read, tenant_id)
+        yield from _decided(read, tenant_id)
+    for table in ("voids", "released"):
+        for row in read.all(f"SELECT object_id FROM {table} ORDER BY object_id"):  # noqa: S608
+            yield table, {"object": row[0]}
+    for row in _duplicates(read):
+        yield "duplicate", {"object": row[0], "of": row[1]}
+
+
+def _paged(read: Reader, table: str, key: str, tenant_id: int, columns: str = "*") -> Iterator[dict[str, Any]]:
+    """Rows of a tenant in the order of a unique column, as dicts."""
+    last: Any = None
+    names = _columns_of(table) if columns == "*" else columns.split(", ")
+    while True:
+        after = f" AND {key} > ?" if last is not None else ""
+        sql = f"SELECT {', '.join(names)} FROM {table} WHERE tenant_id = ? AND {key} IS NOT NULL{after} ORDER BY {key} LIMIT ?"  # noqa: S608
+        rows = read.all(sql, (tenant_id, *([last] if last is not None else []), PAGE))
+        for row in rows:
+            yield dict(zip(names, row, strict=True))
+        if len(rows) < PAGE:
+            return
+        last = rows[-1][names.index(key)]
+
+
+def _columns_of(table: str) -> list[str]:
+    return [column.split(" ")[0] for made in TABLES if made.name == table for column in made.columns]
+
+
+# ---------------------------------------------------------------- patients
+
+
+def _patients(read: Reader, tenant_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    for row in _paged(read, "patients", "anchor", tenant_id):
+        yield "patient", _patient(read, row, [unpack_uid(row["anchor"])])
+    after: Sequence[str] = ("", "")
+    while True:
+        rows = read.all(
+            "SELECT value, issuer, issuer_type, type, patient_id FROM patient_identifiers"
+            " WHERE tenant_id = ? AND (value, issuer) > (?, ?) ORDER BY value, issuer LIMIT ?",
+            (tenant_id, *after, PAGE),
+        )
+        for value, issuer, issuer_type, kind, patient_id in rows:
+            columns = ", ".join(("id", "state", "first_key", *PATIENT_COLUMNS))
+            found = read.one(f"SELECT {columns} FROM patients WHERE id = ?", (patient_id,))  # noqa: S608
+            if found is not None:
+                patient = dict(zip(columns.split(", "), found, strict=True))
+                yield "patient", _patient(read, patient, [value, issuer, issuer_type, kind])
+        if len(rows) < PAGE:
+            return
+        after = rows[-1][:2]
+
+
+def _patient(read: Reader, row: dict[str, Any], name: list[str]) -> dict[str, Any]:
+    claimed = read.all(
+        "SELECT value, issuer, issuer_type, type FROM claimed_identifiers WHERE patient_id = ? ORDER BY 1, 2, 3, 4",
+        (row["id"],),
+    )
+    shown = {column: row[column] for column in ("state", "first_key", *PATIENT_COLUMNS)}
+    return {"is": name, **shown, "claimed": [list(one) for one in claimed], "names": _names(read, row["id"], (0, 1))}
+
+
+def _names(read: Reader, owner: int, kinds: tuple[int, int]) -> list[list[Any]]:
+    rows = read.all(
+        "SELECT kind, name FROM names WHERE owner_id = ? AND kind IN (?, ?) ORDER BY kind, name", (owner, *kinds)
+    )
+    return [list(row) for row in rows]
+
+
+def _patient_name(read: Reader, patient_id: int | None) -> Any:
+    """How a study names its patient."""
+    if patient_id is None:
+        return None
+    row = read.one(
+        "SELECT value, issuer FROM patient_identifiers WHERE patient_id = ? ORDER BY value, issuer", (patient_id,)
+    )
+    anchor = None if row else read.one("SELECT anchor FROM patients WHERE id = ?", (patient_id,))
+    return list(row) if row else unpack_uid(anchor[0]) if anchor else None
+
+
+# ---------------------------------------------------------------- studies
+
+
+def _study(read: Reader, row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    study = unpack_uid(row["uid"])
+    counted = ("modalities", "series", "instances", "rejected", "size", "changed_at", "first_key")
+    yield (
+        "study",
+        {
+            "uid": study,
+            "patient": _patient_name(read, row["patient_id"]),
+            **{column: row[column] for column in (*STUDY_COLUMNS, *counted)},
+            "classes": sorted(codes.decode(read, int(code)) for code in row["classes"].split(",") if code),
+            "names": _names(read, row["id"], (2, 3)),
+            "listed": [
+                list(one)
+                for one in read.all(
+                    "SELECT modality, study_date FROM study_modalities WHERE tenant_id = ? AND study_id = ?"
+                    " ORDER BY modality, study_date",
+                    (row["tenant_id"], row["id"]),
+                )
+            ],
+        },
+    )
+    names = _columns_of("series")
+    sql = f"SELECT {', '.join(names)} FROM series WHERE study_id = ? ORDER BY uid"  # noqa: S608
+    for values in read.all(sql, (row["id"],)):
+        yield from _series(read, study, dict(zip(names, values, strict=True)))
+
+
+def _series(read: Reader, study: str, row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    series = unpack_uid(row["uid"])
+    requests = read.all(
+        "SELECT step, procedure, accession FROM series_requests WHERE series_id = ? ORDER BY item", (row["id"],)
+    )
+    yield (
+        "series",
+        {
+            "study": study,
+            "uid": series,
+            **{column: row[column] for column in (*SERIES_COLUMNS, "instances", "rejected", "size", "first_key")},
+            "classes": {codes.decode(read, code): count for code, count in parse_classes(row["classes"]).items()},
+            "requests": [list(one) for one in requests],
+        },
+    )
+    for held in _instances(read, row["id"]):
+        yield "instance", {"study": study, "series": series, **_instance(read, held)}
+
+
+def _instances(read: Reader, series_id: int) -> Iterator[dict[str, Any]]:
+    names = _columns_of("instances")
+    after: Sequence[bytes] = (b"", b"")
+    sql = (
+        f"SELECT {', '.join(names)} FROM instances WHERE series_id = ? AND (uid, object_id) > (?, ?)"  # noqa: S608
+        " ORDER BY uid, object_id LIMIT ?"
+    )
+    while rows := read.all(sql, (series_id, *after, PAGE)):
+        yield from (dict(zip(names, row, strict=True)) for row in rows)
+        after = (rows[-1][names.index("uid")], rows[-1][names.index("object_id")])
+
+
+def _instance(read: Reader, row: dict[str, Any]) -> dict[str, Any]:
+    as_is = ("current", "conflict", "policy", "received_at", "size", "object_id", "sha256", "layout", "encoding_of")
+    source = codes.source(read, row["source"])
+    return {
+        "sop": unpack_uid(row["uid"]),
+        **{column: row[column] for column in (*INSTANCE_COLUMNS, *as_is)},
+        "class": codes.decode(read, row["class"]),
+        "syntax": codes.decode(read, row["syntax"]),
+        "rejected": codes.decode(read, row["reason"]),
+        "source": [source.door, source.peer, source.address],
+        "principal": codes.decode(read, row["principal"]),
+        "scope": codes.scope(read, row["scope_id"]).id,
+    }
+
+
+# ---------------------------------------------------------------- the rest
+
+
+def _quarantine(read: Reader, tenant_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    for row in _paged(read, "quarantine", "object_id", tenant_id):
+        as_is = ("object_id", "size", "original_size", "sha256", "reason", "received_at", "sop_class", "released")
+        source = codes.source(read, row["source"])
+        yield (
+            "quarantine",
+            {
+                **{column: row[column] for column in as_is},
+                "source": [source.door, source.peer, source.address],
+                "principal": codes.decode(read, row["principal"]),
+                "guess": json.loads(row["guess"]),
+            },
+        )
+
+
+def _decided(read: Reader, tenant_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    after: Values = (b"", b"", b"", 0)
+    sql = (
+        "SELECT study, series, sop, kind, at, fact, value FROM decisions WHERE tenant_id = ?"
+        " AND (study, series, sop, kind) > (?, ?, ?, ?) ORDER BY study, series, sop, kind LIMIT ?"
+    )
+    while rows := read.all(sql, (tenant_id, *after, PAGE)):
+        for study, series, sop, kind, at, fact, value in rows:
+            identity = [unpack_uid(study), unpack_uid(series), unpack_uid(sop)]
+            yield "decision", {"identity": identity, "kind": kind, "at": at, "fact": fact, "value": value}
+        after = rows[-1][:4]
+    for kind, name, at, fact, removed, body in read.all(
+        "SELECT kind, name, at, fact, removed, body FROM registry WHERE tenant_id = ? ORDER BY kind, name", (tenant_id,)
+    ):
+        yield (
+            "registry",
+            {"kind": kind, "name": name, "at": at, "fact": fact, "removed": removed, "body": json.loads(body)},
+        )
+    tenant = tenant_uid(read, tenant_id)
+    for row in _paged(read, "facts", "object_id", tenant_id):
+        shown = {
+            "object": row["object_id"],
+            "kind": row["kind"],
+            "at": row["at"],
+            "by": row["by_name"],
+            "known": row["known"],
+        }
+        yield "fact", {"tenant": tenant, **shown}
+
+
+def _duplicates(read: Reader) -> Iterator[Values]:
+    after = b""
+    sql = (
+        "SELECT d.object_id, i.object_id FROM duplicates d JOIN instances i ON i.id = d.instance_id"
+        " WHERE d.object_id > ? ORDER BY d.object_id LIMIT ?"
+    )
+    while rows := read.all(sql, (after, PAGE)):
+        yield from rows
+        after = rows[-1][0]
