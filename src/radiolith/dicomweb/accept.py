@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from radiolith.model import BadInput, Unsupported
 
@@ -115,8 +116,12 @@ class Choice:
     charset: str = ""
 
 
-def parse(header: str) -> list[Range]:
-    """All media ranges of an Accept header with q > 0, best first. Raises BadInput for what RFC 9110 does not know."""
+@lru_cache(maxsize=256)
+def parse(header: str) -> tuple[Range, ...]:
+    """All media ranges of an Accept header with q > 0, best first. Raises BadInput for what RFC 9110 does not know.
+
+    Remembered: a viewer sends the same header with every one of its thousands of requests.
+    """
     if len(header) > HEADER_BYTES_MAX:
         raise BadInput(f"Accept is longer than {HEADER_BYTES_MAX} bytes")
     ranges: list[Range] = []
@@ -130,7 +135,7 @@ def parse(header: str) -> list[Range]:
         ranges.append(_range(text, parameters))
     wanted = [r for r in ranges if r.q > 0]
     wanted.sort(key=lambda r: (-r.q, -r.precision))
-    return wanted
+    return tuple(wanted)
 
 
 def media_type(header: str) -> tuple[str, dict[str, str]]:
@@ -207,14 +212,14 @@ def _range(text: str, parameters: dict[str, str]) -> Range:
 # ---------------------------------------------------------------- choices per kind of resource
 
 
-def combined(header: str | None, parameter: Sequence[str] = ()) -> list[Range]:
+def combined(header: str | None, parameter: Sequence[str] = ()) -> tuple[Range, ...]:
     """The client's wishes: the `accept` query parameter goes before the header (PS3.18 8.3.3.1), `*/*` if none."""
-    ranges = parse(",".join(parameter)) if any(parameter) else []
+    ranges = parse(",".join(parameter)) if any(parameter) else ()
     if not ranges:
-        ranges = parse(header) if header else []
+        ranges = parse(header) if header else ()
         if header and header.strip() and not ranges:
             raise NotAcceptable("every media type is excluded by its q-value")
-    return ranges or [Range("*/*")]
+    return ranges or (Range("*/*"),)
 
 
 def _refused(what: str, types: Iterable[str], multipart: bool, single: bool = True) -> NotAcceptable:

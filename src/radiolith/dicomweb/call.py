@@ -81,7 +81,7 @@ class Call:
             raise NotFound("there is nothing by that name")
         return value
 
-    def accepted(self) -> list[accept.Range]:
+    def accepted(self) -> tuple[accept.Range, ...]:
         """What the client accepts, best first."""
         return accept.combined(self.header(b"accept"), self.parameters.get("accept", ()))
 
