@@ -131,6 +131,14 @@ class Backend(Protocol):
         """Bytes of a segment; raises NotFound."""
         ...
 
+    def forget(self, place: Place) -> None:
+        """The next read of this record shall come from the medium, past every cache of ours and the system's."""
+        ...
+
+    def busy(self, segment: bytes) -> bool:
+        """Whether a living writer holds it, so that its end may change at any moment."""
+        ...
+
     def list(self) -> Iterator[SegmentInfo]:
         """Every segment, in no order. What another process adds or removes meanwhile may be missing."""
         ...

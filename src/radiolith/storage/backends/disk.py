@@ -36,6 +36,10 @@ class File(Protocol):
         """A hint: let the device begin. Promises nothing."""
         ...
 
+    def forget(self, offset: int, length: int) -> None:
+        """A hint: the next read of these bytes shall come from the medium, not from the page cache."""
+        ...
+
     def preallocate(self, length: int) -> None:
         """Length and blocks for `length` bytes of zeros."""
         ...

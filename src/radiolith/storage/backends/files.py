@@ -195,6 +195,22 @@ class FileBackend:
         except OSError as error:
             raise failure(error, "reading") from error
 
+    def forget(self, place: Place) -> None:
+        try:
+            self._handle(place.segment).forget(place.offset, place.length)
+        except NotFound:
+            pass
+
+    def busy(self, segment: bytes) -> bool:
+        try:
+            file = self.disk.open(segment_path(segment))
+        except OSError:
+            return False
+        try:
+            return not file.lock()
+        finally:
+            file.close()
+
     def _handle(self, segment: bytes) -> File:
         with self._handles_lock:
             file = self._handles.get(segment)

@@ -117,9 +117,15 @@ class ObjectBackend:
             raise Damaged("A segment ends before a record it should hold")
         into[:] = held[offset : offset + len(into)]
 
+    def forget(self, place: Place) -> None:
+        self._cache.drop(place.segment)
+
     def size(self, segment: bytes) -> int:
         held = self._cache.get(segment)
         return len(held) if held is not None else self._bucket.size(object_name(segment))
+
+    def busy(self, segment: bytes) -> bool:
+        return False
 
     def list(self) -> Iterator[SegmentInfo]:
         for name, size, modified in self._bucket.list():
