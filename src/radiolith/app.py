@@ -10,7 +10,7 @@ import fcntl
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,10 +48,10 @@ from radiolith.index import migrations
 from radiolith.index.accounts import tenants as accounts_of
 from radiolith.index.database import Database, open_database
 from radiolith.jobs.housekeeping import Housekeeping, Parts
+from radiolith.jobs.merging import Merging
 from radiolith.model import BadInput, Conflict, Fact, Principal
 from radiolith.storage.blobs import Log, microseconds
 from radiolith.storage.cache import Cache
-from radiolith.storage.compact import Merger
 from radiolith.storage.keyring import Keyring
 from radiolith.storage.tiers import open_backend, open_keyring
 from radiolith.trust.audit import ReadAudit
@@ -118,7 +118,7 @@ def build(settings: Settings, name: str, decoders: Callable[[], Decoders], cache
         quarantine=Sidelined(database, reading, committer, clock),
     )
     accounts = Accounts(database, reading, committer, clock)
-    condition = Condition(Watched(settings, database, store, keyring, accounts, reading, clock))
+    condition = Condition(Watched(settings, database, store, accounts, reading, clock))
     return Graph(
         settings, name, database, store, keyring, keys, committer, archive, Identities(database, settings, clock),
         accounts, condition, reads, Rebuild(store, keys, database, clock), threads,
@@ -140,13 +140,13 @@ def initialise(home: Path) -> InitResult:
     return asyncio.run(initialised(home))
 
 
-async def initialised(home: Path) -> InitResult:
+async def initialised(home: Path, environ: Mapping[str, str] | None = None) -> InitResult:
     home = home.expanduser().absolute()
     if (home / config.FILE).exists():
         raise Conflict(f"{home} is a home already; choose another folder")
     home.mkdir(parents=True, exist_ok=True)
     config.write_default(home)
-    settings = config.load(home)
+    settings = config.load(home, environ)
     root_path, recovery_path = Path(settings.keys.root), home / "recovery.txt"
     if not root_path.exists():
         write_root_key(root_path, os.urandom(32))
@@ -415,9 +415,10 @@ def _jobs(node: Node, row: int) -> int:
         graph = build(node.settings, "jobs", node.decode, node.cache())
         stop = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-        merger = Merger.of(graph.store, graph.database) if node.settings.tiers.hot.url.startswith("s3:") else None
+        objects = node.settings.tiers.hot.url.startswith("s3:")
+        merging = Merging(graph.store, graph.keys, graph.database, microseconds) if objects else None
         parts = Parts(
-            graph.database, graph.store, graph.committer, graph.archive.commitment, graph.rebuild, merger,
+            graph.database, graph.store, graph.committer, graph.archive.commitment, graph.rebuild, merging,
             microseconds, f"jobs on {socket.gethostname()}",
         )  # fmt: skip
         try:

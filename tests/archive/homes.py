@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from radiolith import app, config
 from radiolith.codecs.sandbox import Decoders
-from radiolith.config import Settings
 from radiolith.model import Principal, Receipt, Source
 from radiolith.storage.cache import Cache
 
@@ -19,17 +18,17 @@ STOW = Source("stow", "tests", "127.0.0.1")
 
 @asynccontextmanager
 async def opened(
-    home: Path, decoders: Decoders | None = None, *, settings: Settings | None = None, name: str = "w1"
+    home: Path, decoders: Decoders | None = None, *, environ: Mapping[str, str] | None = None, name: str = "w1"
 ) -> AsyncIterator[app.Graph]:
-    """The graph of one process over `home`, made when it does not exist yet."""
+    """The graph of one process over `home`, which is made when it does not exist yet. `environ`: RADIOLITH_… settings."""
     if not (home / config.FILE).exists():
-        await app.initialised(home, settings)
+        await app.initialised(home, environ or {})
 
     def decode() -> Decoders:
         assert decoders is not None, "this test gave no decoders"
         return decoders
 
-    graph = app.build(settings or config.load(home), name, decode, Cache(None, os.urandom(32)))
+    graph = app.build(config.load(home, environ or {}), name, decode, Cache(None, os.urandom(32)))
     try:
         yield graph
     finally:

@@ -17,7 +17,6 @@ from radiolith.index import facts, figures
 from radiolith.index.database import Database
 from radiolith.model import Failure
 from radiolith.storage.blobs import Log
-from radiolith.storage.keyring import Keyring
 
 FRESH = 2.0  # seconds an answer is good for: monitors of a fleet ask more often than anything changes
 
@@ -29,7 +28,6 @@ class Watched:
     settings: Settings
     database: Database
     store: Log
-    keyring: Keyring
     accounts: Accounts
     reading: Reading
     clock: Callable[[], int]
@@ -86,7 +84,6 @@ class Condition:
             watched.store.backend.check_space()
         except Failure as failure:
             reasons.append(_red(str(failure)))
-        reasons += [_red(f"keyring: {problem}") for problem in watched.keyring.problems()]
         if held.get("conflicts"):
             reasons.append(_amber(f"{held['conflicts']} instances wait for a choice between two contents"))
         reasons.append(_amber("one copy of each object is kept; add a backup or a mirror"))

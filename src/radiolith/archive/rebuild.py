@@ -30,6 +30,7 @@ from radiolith.model import (
     Scope,
     Tenant,
 )
+from radiolith.storage.backends import COMPLETE, Problem
 from radiolith.storage.blobs import Log, Record
 from radiolith.trust.keys import Keys
 
@@ -67,28 +68,27 @@ class Rebuild:
 
     # ------------------------------------------------------------ after a kill
 
-    def recover(self, *, take_over: bool = True) -> Report:
+    def recover(self) -> Report:
         """Seal what dead writers left, and roll forward every valid record the index does not have yet."""
         report = Report()
         with self._database.read() as read:
-            marks = segments.segment_marks(read)
+            marks, complete = segments.segment_marks(read), segments.sealed_segments(read)
             self._tenants = {tenant.uid: tenant for tenant in accounts.tenants(read)}
-        if take_over:
-            for found in self._store.recover(marks.get):
-                report.damaged += [f"segment {found.segment.hex()}: {problem}" for problem in found.damage]
-        behind = [info for info in self._store.segments() if info.sealed and marks.get(info.id, 0) < info.length]
-        if not behind:
+        found = self._store.recover(lambda segment: COMPLETE if segment in complete else marks.get(segment))
+        if not found:
             return report
-        self._scopes = {scope.id: scope for _, scope in self._keys.every_scope()}
+        self._adopt_scopes()
         decisions: list[_Decision] = []
-        for info in behind:
+        for one in found:
             report.segments += 1
-            records = self._records(info.id, marks.get(info.id, 0), report)
-            self._index(records, decisions, report, recovered=True)
+            report.damaged += [f"segment {one.segment.hex()} at {p.offset}: {p.reason}" for p in one.damage]
+            if one.state != "removed":
+                self._index(self._records(one.segment, one.start, report), decisions, report, recovered=True)
         self._decide(decisions, report)
         with self._database.write() as tx:
-            for info in behind:
-                segments.record_segment(tx, info.id, self._store.tier, sealed=True, indexed_end=info.length)
+            for one in found:
+                if one.state in ("sealed", "recovered"):
+                    segments.record_segment(tx, one.segment, self._store.tier, sealed=True, indexed_end=one.end)
         log.info("recovered", segments=report.segments, objects=report.objects, facts=report.facts)
         return report
 
@@ -99,6 +99,8 @@ class Rebuild:
         report = Report()
         self._adopt_scopes()
         decisions: list[_Decision] = []
+        for one in self._store.recover(lambda _: None, remove=False):
+            report.damaged += [f"segment {one.segment.hex()} at {p.offset}: {p.reason}" for p in one.damage]
         infos = list(self._store.segments())
         for info in infos:  # facts first: tenants must exist, and what is void must not get rows
             self._collect_facts(info.id, decisions, report)
@@ -113,9 +115,7 @@ class Rebuild:
         self._decide([d for d in decisions if d.kind not in ("tenant", "void")], report)
         with self._database.write() as tx:
             for info in infos:
-                segments.record_segment(
-                    tx, info.id, self._store.tier, sealed=info.sealed, indexed_end=info.length if info.sealed else 0
-                )
+                segments.record_segment(tx, info.id, self._store.tier, sealed=True, indexed_end=info.length)
         return report
 
     def _adopt_scopes(self) -> None:
@@ -139,8 +139,11 @@ class Rebuild:
     # ------------------------------------------------------------ records to rows
 
     def _records(self, segment: bytes, start: int, report: Report) -> Iterator[Record]:
+        def problem(found: Problem) -> None:
+            report.damaged.append(f"segment {segment.hex()} at {found.offset}: {found.reason}")
+
         try:
-            yield from self._store.records(segment, start)
+            yield from self._store.records(segment, start, problem)
         except (Damaged, NotFound) as failure:
             report.damaged.append(f"segment {segment.hex()}: {failure}")
 

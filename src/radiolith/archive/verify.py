@@ -45,7 +45,7 @@ class Verify:
         for info in self._store.segments():
             report.segments += 1
             marks.pop(info.id, None)
-            for problem in check.segment(self._store.backend, info.id):
+            for problem in check.check_segment(self._store.backend, info.id):
                 report.problems.append(f"segment {info.id.hex()} at {problem.offset}: {problem.reason}")
             self._check_records(info.id, scopes, report, read_data, progress)
             progress(report)
@@ -55,7 +55,7 @@ class Verify:
         return report
 
     def _check_keyring(self, report: CheckReport) -> None:
-        report.problems += [f"keyring: {problem}" for problem in self._keyring.problems()]
+        report.problems += [f"keyring in {place}: {problem.reason}" for place, problem in self._keyring.check()]
         try:
             report.keys = self._keys.load()
         except Failure as failure:

@@ -45,7 +45,8 @@ TABLES = (
     # kind: codes.Code; tenant 0 for the standard's own vocabulary
     _table("codes", "id id, tenant_id int!, kind int!, value text!"),
     # state: 0 open, 1 sealed; indexed_end: every record before it is indexed
-    _table("segments", "id id, uid blob!, tier text!, state int!, indexed_end int!, bytes int!"),
+    # state 2 dropped: its rows have switched to copies, it goes some time after dropped_at
+    _table("segments", "id id, uid blob!, tier text!, state int!, indexed_end int!, bytes int!, dropped_at int"),
     # kind: scopes.ScopeKind; study: packed UID or empty
     _table("scopes", "id id, tenant_id int!, kind int!, study blob!, uid blob!, position int!"),
     # anchor: packed study UID of a patient without an ID; first_key: received_at and object id the columns come from

@@ -39,7 +39,7 @@ def segment_marks(read: Reader) -> dict[bytes, int]:
 
 def sealed_segments(read: Reader) -> set[bytes]:
     """Segments that are sealed and wholly indexed: recovery need not open them."""
-    return {bytes(row[0]) for row in read.all("SELECT uid FROM segments WHERE state = 1")}
+    return {bytes(row[0]) for row in read.all("SELECT uid FROM segments WHERE state > 0")}
 
 
 # ---------------------------------------------------------------- nodes and leases

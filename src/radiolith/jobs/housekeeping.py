@@ -18,9 +18,9 @@ from radiolith.archive.commitment import Commitment
 from radiolith.archive.rebuild import Rebuild
 from radiolith.index import accounts, audit, commitments, segments
 from radiolith.index.database import Database
+from radiolith.jobs.merging import Merging
 from radiolith.model import Fact, Failure
 from radiolith.storage.blobs import Log
-from radiolith.storage.compact import Merger
 
 CHECKPOINT = 1.0  # seconds; keeps the write-ahead log a few megabytes long
 AUDIT = 4.0  # with AUDIT_AGE: the last ten seconds of read audit are all a lost database takes along
@@ -40,7 +40,7 @@ class Parts:
     committer: Committer
     commitment: Commitment
     rebuild: Rebuild
-    merger: Merger | None  # only an object store needs it
+    merging: Merging | None  # only an object store needs it
     clock: Callable[[], int]
     node: str
 
@@ -57,7 +57,7 @@ class Housekeeping:
             self._every(AUDIT, self._copy_audit, stop),
             self._every(SWEEP, self._sweep, stop),
         ]
-        if self._parts.merger is not None:
+        if self._parts.merging is not None:
             tasks.append(self._every(MERGE, self._merge, stop))
         await asyncio.gather(*tasks)
         await self._guarded(self._copy_audit)
@@ -108,15 +108,14 @@ class Housekeeping:
 
         await asyncio.to_thread(forget)
         await parts.commitment.resume()
-        await asyncio.to_thread(parts.rebuild.recover)
 
     async def _merge(self) -> None:
         parts, now = self._parts, self._parts.clock()
-        assert parts.merger is not None
+        assert parts.merging is not None
 
         def lease() -> bool:
             with parts.database.write() as tx:
                 return segments.take_lease(tx, "merge", parts.node, now, now + LEASE)
 
         if await asyncio.to_thread(lease):
-            await asyncio.to_thread(parts.merger.run)
+            await asyncio.to_thread(parts.merging.run)
