@@ -53,7 +53,7 @@ _AROUND = re.compile(r" ?([\^=\\]) ?")
 
 # German and Scandinavian digraphs become what remains when somebody just leaves the dots away. 'ue' behind a vowel
 # or q is no umlaut (Bauer, Neuer, Jacques); 'aa' is å.
-_DIGRAPHS = re.compile(r"(?<=[ao])e|(?<=(?<![aeiouyq])u)e|(?<=a)a")
+_DIGRAPHS = re.compile(r"(?<=[ao])e+|(?<=(?<![aeiouyq])u)e+|(?<=a)a+")
 
 
 def groups(name: str) -> list[str]:
@@ -81,7 +81,10 @@ def fold(text: str) -> str:
         text = _MARKS.sub("", unicodedata.normalize("NFD", text))  # then accents are only accents
         text = unicodedata.normalize("NFC", text)
     text = text.translate(_LETTERS)
-    text = _SPACES.sub(" ", _DIGRAPHS.sub("", text)).strip()
+    text, changed = _DIGRAPHS.subn("", text)
+    while changed:  # 'aeae' is 'aa' first; at most three rounds
+        text, changed = _DIGRAPHS.subn("", text)
+    text = _SPACES.sub(" ", text).strip()
     return _AROUND.sub(r"\1", text)
 
 
