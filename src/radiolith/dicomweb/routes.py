@@ -79,6 +79,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "", capabilities.describer(lambda: ROUTES), "Retrieve Capabilities", "other"),
 )
 TABLE = Table(ROUTES)
+_OBJECT_BYTES = frozenset({"retrieve", "frames", "bulkdata"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,8 @@ class Edge:
         try:
             await answer(scope, receive, seen)
         finally:
+            if kind in _OBJECT_BYTES:
+                metrics.bytes_sent.add(amount=seen.bytes)
             metrics.http_requests.add(f"{min(max(seen.status // 100, 2), 5)}xx")
             metrics.http_seconds.observe(perf_counter() - begun, kind)
 
@@ -189,14 +192,16 @@ def allowed(found: dict[str, Route]) -> str:
 
 
 class _Seen:
-    """Passes messages on, adds what CORS needs, and remembers the status for the metrics."""
+    """Passes messages on, adds what CORS needs, and remembers status and size for the metrics."""
 
     def __init__(self, send: Send, extra: Iterable[tuple[bytes, bytes]]):
-        self._send, self._extra, self.status = send, list(extra), 200
+        self._send, self._extra, self.status, self.bytes = send, list(extra), 200, 0
 
     def __call__(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
             if self._extra:
                 message["headers"] = [*message["headers"], *self._extra]
+        else:
+            self.bytes += len(message.get("body", b""))
         return self._send(message)
