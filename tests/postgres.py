@@ -1,19 +1,21 @@
 """A private PostgreSQL for the tests: one cluster a test process, one database a test.
 
-Owns: starting and stopping the server. Must never: touch a cluster it did not start. Debian's binaries, a Unix socket in a
-temporary folder and no TCP port; as another user when we are root, because PostgreSQL refuses root.
+Owns: starting and stopping the server. Must never: touch a cluster it did not start. Debian's binaries, a Unix socket
+in a temporary folder and no TCP port; as another user when we are root, because PostgreSQL refuses root.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -29,15 +31,18 @@ class Cluster:
     def url(self, database: str) -> str:
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
-    def fresh(self) -> str:
-        """URL of a new, empty database."""
+    def fresh(self, template: str = "template0") -> str:
+        """URL of a new database, empty or a copy of `template` (which nobody may be connected to)."""
         self.made += 1
         name = f"test{self.made}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(
-                f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C' STRATEGY file_copy"
+                f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8' LOCALE 'C' STRATEGY file_copy"
             )
         return self.url(name)
+
+    def name(self, url: str) -> str:
+        return url.split("@/")[1].split("?")[0]
 
     def start(self) -> None:
         options = f"-k {self.folder} -c listen_addresses='' -c fsync=off -c max_connections=60 -c shared_buffers=64MB"
@@ -76,6 +81,16 @@ def _prefix(folder: Path) -> tuple[str, ...]:
         os.chown(folder, user.pw_uid, user.pw_gid)
         return ("setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
     raise RuntimeError("no user 'nobody' to run PostgreSQL as")
+
+
+@cache
+def shared() -> Cluster:
+    """The cluster of this test process, started when first asked for and gone when the process ends."""
+    running = ExitStack()
+    owner = os.getpid()
+    made = running.enter_context(cluster())
+    atexit.register(lambda: running.close() if os.getpid() == owner else None)
+    return made
 
 
 @contextmanager

@@ -119,6 +119,12 @@ def has_decisions(read: Reader, tenant_id: int, study: bytes) -> bool:
     return read.one("SELECT 1 FROM decisions WHERE tenant_id = ? AND study = ? LIMIT 1", (tenant_id, study)) is not None
 
 
+def last_decision(read: Reader, tenant_id: int, study: bytes) -> int:
+    """Time of the latest decision about anything in a study."""
+    row = read.one("SELECT MAX(at) FROM decisions WHERE tenant_id = ? AND study = ?", (tenant_id, study))
+    return row[0] if row and row[0] else 0
+
+
 def decided(read: Reader, tenant_id: int, key: tuple[bytes, bytes, bytes]) -> Decided:
     """`key`: packed study, series and SOP UID."""
     rows = read.all(

@@ -23,7 +23,7 @@ from radiolith.index.codes import Code, ScopeKind
 from radiolith.index.counts import Tally, unlist_modalities
 from radiolith.index.current import POLICIES
 from radiolith.index.heldrows import read_row
-from radiolith.index.identities import UNDECIDED, HeldRow, Parent, decided, has_decisions, load, settle, voided
+from radiolith.index.identities import UNDECIDED, HeldRow, Parent, decided, has_decisions, last_decision, load, settle, voided
 from radiolith.index.layouts import pack_layout
 from radiolith.index.person import NameKind, write_names
 from radiolith.index.session import Writer
@@ -195,8 +195,7 @@ class _Batch:
     def _write_patient_sets(self, item: _Item, row_id: int, name_before: str | None) -> None:
         tenant_id, described = item.incoming.tenant.id, item.incoming.description.patient
         write_names(self.tx, NameKind.PATIENT, (tenant_id, row_id), name_before, described.get("patient_name"))
-        if name_before is not None:
-            self.tx.run("DELETE FROM claimed_identifiers WHERE patient_id = ?", (row_id,))
+        self.tx.run("DELETE FROM claimed_identifiers WHERE patient_id = ?", (row_id,))
         claimed: list[list[str]] = json.loads(str(described.get("claimed") or "[]"))
         self.tx.run_many(
             "INSERT INTO claimed_identifiers(tenant_id, value, issuer, issuer_type, type, patient_id)"
@@ -376,6 +375,9 @@ class _Batch:
                 item.row.id = number
         studies = {(item.incoming.tenant.id, item.study) for item in self.touched.values()}
         ruled = {key for key in studies if has_decisions(self.tx, *key)}
+        for item in self.touched.values():
+            if item.study and (item.incoming.tenant.id, item.study) in ruled:
+                self.tally.touch(item.parent.study_id, last_decision(self.tx, item.incoming.tenant.id, item.study))
         for key, item in self.touched.items():
             tenant_id = item.incoming.tenant.id
             decision = UNDECIDED
