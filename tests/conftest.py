@@ -83,3 +83,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section("campaigns")
         for name in sorted(counts):
             terminalreporter.write_line(f"{name}: N = {counts[name]:,}")
+
+
+@pytest.fixture(scope="session")
+def decoders() -> Iterator[Any]:
+    """Real decoder processes, shared by the tests of one run."""
+    from radiolith.codecs.sandbox import Decoders, start_zygote
+
+    with start_zygote() as zygote:
+        yield Decoders(zygote.address)

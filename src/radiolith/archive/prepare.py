@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from radiolith.archive import meta
 from radiolith.archive.commit import ObjectTask, QuarantineTask
-from radiolith.dicom.reader import Scan, Scanner, Unparsable, scan
+from radiolith.dicom.reader import ENDLESS, Scan, Scanner, Unparsable, scan
 from radiolith.index.attributes import describe
 from radiolith.index.quarantine import Quarantined
 from radiolith.model import (
@@ -126,7 +126,7 @@ class Flow:
         if found is not None and identity is not None:
             digest = self._dataset.digest(found.layout)
             if digest is None:
-                reason = f"more than {_DatasetHash.TAIL} bytes follow the end of the dataset"
+                reason = f"more than {_DatasetHash.TAIL} bytes follow the end of a deflated dataset"
         if found is None or identity is None or digest is None:
             digest = self._whole.digest()
             return Prepared(self._draft, None, _class(found), digest, self._size, None, None, reason, guess)
@@ -141,48 +141,43 @@ class Flow:
 
 
 class _DatasetHash:
-    """SHA-256 over the dataset alone, while its end is not known yet: what follows it is subtracted by holding back.
+    """SHA-256 over the dataset alone, while its end is not known yet.
 
-    The dataset starts where the file meta ends, known from the first piece on. Trailing bytes are rare and short; the
-    last TAIL bytes are held back until the scan has told where the dataset ended.
+    The scanner tells how far elements reach; what lies beyond is held back until it does, and TAIL bytes always, since
+    zeros may turn out to be padding. Once it says that no element follows, the end is in what is held, and the rest of
+    the file is no business of this hash.
     """
 
     TAIL = 1 << 20
 
     def __init__(self) -> None:
-        self._hash, self._held, self._at, self._start = hashlib.sha256(), bytearray(), 0, -1
+        self._hash, self._held, self._at, self._ended = hashlib.sha256(), bytearray(), 0, False
 
     def feed(self, data: memoryview, scanner: Scanner | None) -> None:
-        if self._start < 0:
-            start = scanner.dataset_start if scanner is not None else 0
-            if start is None:
-                self._held += data
-                return
-            self._start = self._at = start
-            data = memoryview(bytes(self._held) + bytes(data))[start:] if self._held else data[start:]
-            self._held = bytearray()
-        if len(data) >= self.TAIL:
-            self._advance(memoryview(self._held))
-            self._advance(data[: len(data) - self.TAIL])
-            self._held = bytearray(data[len(data) - self.TAIL :])
+        """The bytes the scanner has just been fed."""
+        if scanner is None or self._ended:
             return
-        self._held += data
-        if len(self._held) > 2 * self.TAIL:
-            cut = len(self._held) - self.TAIL
-            with memoryview(self._held) as view:
-                self._advance(view[:cut])
-            del self._held[:cut]
-
-    def _advance(self, data: memoryview) -> None:
-        self._hash.update(data)
-        self._at += len(data)
+        start, sure = scanner.dataset_start, scanner.position
+        self._ended = sure >= ENDLESS
+        if start is None or self._ended or self._held:
+            self._held += data
+            data = memoryview(self._held)
+        if start is None or self._ended:
+            return
+        skip = max(0, start - self._at)  # preamble and file meta, once
+        ready = min(sure - self._at, len(data) - self.TAIL)
+        if ready > skip:
+            self._hash.update(data[skip:ready])
+        self._at += max(ready, 0)
+        rest = bytes(data[max(ready, 0) :])
+        self._held = bytearray(rest)
 
     def digest(self, layout: Layout) -> bytes | None:
-        """None where more than TAIL bytes follow the dataset: no writer means that."""
-        rest = layout.dataset_end - self._at
-        if rest < 0 or self._start != layout.dataset_start:
+        """None where the end lies before what was hashed already (bytes behind a deflated dataset)."""
+        start, stop = max(0, layout.dataset_start - self._at), layout.dataset_end - self._at
+        if stop < 0 or stop > len(self._held):
             return None
-        self._hash.update(memoryview(self._held)[:rest])
+        self._hash.update(memoryview(self._held)[start:stop])
         return self._hash.digest()
 
 

@@ -36,8 +36,9 @@ class File(Protocol):
         """A hint: let the device begin. Promises nothing."""
         ...
 
-    def forget(self, offset: int, length: int) -> None:
-        """A hint: the next read of these bytes shall come from the medium, not from the page cache."""
+    def evict(self, offset: int, length: int) -> None:
+        """The next read of these bytes shall come from the medium, not from the page cache; what was not synced stays.
+        Length 0: to the end."""
         ...
 
     def preallocate(self, length: int) -> None:

@@ -15,8 +15,18 @@ from radiolith.model import Damaged, Failure, NoSpace, NotFound, Place, Unavaila
 from radiolith.storage.backends import COMPLETE, Known, Problem, Recovered, Sealed, SegmentInfo
 from radiolith.storage.backends.disk import NO_SPACE, Disk, File, failure, read_all, read_bytes, write_all
 from radiolith.storage.backends.segment_file import FileStream, Writer, seal_survey
-from radiolith.storage.format import BLOCK, HEAD_SIZE, MERGE, SEGMENT_BYTES, STREAM, Malformed, Tail, aligned
-from radiolith.storage.segments import Assembly, copy_records, read_footer
+from radiolith.storage.format import (
+    BLOCK,
+    HEAD_SIZE,
+    MERGE,
+    SEGMENT_BYTES,
+    STREAM,
+    Malformed,
+    SegmentHeader,
+    Tail,
+    aligned,
+)
+from radiolith.storage.segments import Assembly, Read, copy_records, read_footer
 from radiolith.storage.survey import survey
 
 # Free space at which new records are refused: room to seal, to recover, and for the index.
@@ -197,7 +207,7 @@ class FileBackend:
 
     def forget(self, place: Place) -> None:
         try:
-            self._handle(place.segment).forget(place.offset, place.length)
+            self._handle(place.segment).evict(place.offset, place.length)
         except NotFound:
             pass
 
@@ -278,16 +288,16 @@ class FileBackend:
             def read(offset: int, length: int) -> memoryview:
                 return read_bytes(file, offset, max(0, min(length, size - offset)))
 
-            try:
-                footer = read_footer(read, segment, size)
-            except Malformed:
-                pass
-            else:
-                file.sync()  # its writer may have died before the sync that seals
-                return Recovered(segment, mark, footer.data_end, "sealed")
+            # After a failed sync, pages are clean in the cache and absent on the disk. What nobody was told of yet is
+            # judged by what the disk holds.
+            file.sync()
+            if mark < size:
+                file.evict(0, 0)
+            sealed_end = _sealed_end(read, segment, size, mark)
+            if sealed_end:
+                return Recovered(segment, mark, sealed_end, "sealed")
             found = survey(read, segment, size, known_end=mark)
             if found.damaged:
-                file.sync()
                 return Recovered(segment, mark, found.data_end, "damaged", found.torn, found.problems)
             if not found.entries or (found.flags & MERGE and remove):
                 if remove:
@@ -367,3 +377,18 @@ def _sealed(file: File, size: int) -> bool:
     except Malformed:
         return False
     return True
+
+
+def _sealed_end(read: Read, segment: bytes, size: int, mark: int) -> int:
+    """Where the data of a sealed segment end; 0 when it is not sealed. A streamed or merged segment is synced once,
+    with its footer: the footer alone may have reached the disk, so what the index does not know yet is verified
+    first."""
+    try:
+        footer = read_footer(read, segment, size)
+        if mark < footer.data_end and SegmentHeader.parse(read(0, HEAD_SIZE)).flags & (STREAM | MERGE):
+            found = survey(read, segment, aligned(footer.data_end))
+            if found.entries != footer.entries or found.damaged:
+                return 0
+    except Malformed:
+        return 0
+    return footer.data_end

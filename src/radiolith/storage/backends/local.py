@@ -48,7 +48,7 @@ class LocalFile:
     def start_writeback(self, offset: int, length: int) -> None:
         _libc.sync_file_range(self._descriptor, offset, length, _SYNC_FILE_RANGE_WRITE)
 
-    def forget(self, offset: int, length: int) -> None:
+    def evict(self, offset: int, length: int) -> None:
         os.posix_fadvise(self._descriptor, offset, length, os.POSIX_FADV_DONTNEED)
 
     def preallocate(self, length: int) -> None:
