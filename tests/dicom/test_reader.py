@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import time
 import tracemalloc
 import warnings
@@ -17,12 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from radiolith.dicom import wanted
+from radiolith.dicom.element import LONG_FORM, SHORT_FORM
 from radiolith.dicom.json import to_json
 from radiolith.dicom.limits import Limits
 from radiolith.dicom.reader import Scan, Scanner, Unparsable, scan, text
 from radiolith.model import BadInput, LimitExceeded, Pixels
 from tests import campaign
-from tests.dicom.mutations import META_DEFLATED, element, mutate, nested, part10
+from tests.dicom.mutations import HOSTILE_LENGTHS, META_DEFLATED, element, headers, mutate, nested, part10
 
 IDENTITY = (0x00080016, 0x00080018, 0x0020000D, 0x0020000E)
 
@@ -378,3 +381,31 @@ def check_json(data: bytes, result: Scan, seed: int) -> None:
     except LimitExceeded:
         return
     assert isinstance(orjson.loads(produced), dict), seed
+
+
+def test_hostile_lengths_in_every_header(corpus_files: list[Path]) -> None:
+    """Every length field of small files, set to 40 values (T21)."""
+    rng = Random(7)
+    files = rng.sample([data for data in small_files(corpus_files) if len(data) < 8000], 5)
+    wanted_fields = campaign.count("dicom hostile lengths, fields", 120, 100_000)
+    fields = [(data, at) for data in files for at in headers(data)]
+    tracemalloc.start()
+    for data, at in rng.sample(fields, min(wanted_fields, len(fields))):
+        for length in HOSTILE_LENGTHS:
+            broken = bytearray(data)
+            wide = data[at + 4 : at + 6] not in SHORT_FORM
+            place = (at + 8 if data[at + 4 : at + 6] in LONG_FORM else at + 4) if wide else at + 6
+            broken[place : place + (4 if wide else 2)] = pack("<I", length)[: 4 if wide else 2]
+            outcome(bytes(broken))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3_000_000
+
+
+def test_the_scan_needs_no_heavy_imports() -> None:
+    """pydicom and numpy cost 0.3 s and 43 MB; a server that receives needs neither."""
+    modules = "reader json xml compose names charset encoding frames part10 dictionary"
+    imports = "; ".join(f"import radiolith.dicom.{module}" for module in modules.split())
+    code = f"import sys; {imports}; print([m for m in ('pydicom', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

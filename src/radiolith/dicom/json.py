@@ -29,6 +29,9 @@ TEXT_THRESHOLD = 64 * 1024
 _REORDER_MAX = 64 * 1024 * 1024
 """Bytes of JSON that are sorted out again when a header repeats elements; beyond, the header is refused."""
 
+_PIECES_MAX = 4096
+"""Pieces of text that are kept apart before they are joined; a piece costs 100 bytes, whatever it holds."""
+
 _PATH_MAX = 2 * 64 + 1
 """Steps of a bulk data path: sequence and item number for each level, and the element."""
 
@@ -64,6 +67,7 @@ class _Writer:
         self._bulk_uri = bulk_uri
         self._threshold = threshold
         self._out: list[str] = []
+        self._done = bytearray(b"{")
         self._charset: tuple[str, ...] = ()
         self._last = -1
         self._repeats = False
@@ -76,6 +80,8 @@ class _Writer:
             if kind == ELEMENT:
                 if tag & 0xFFFF == 0:
                     continue
+                if len(self._out) > _PIECES_MAX:
+                    self._flush()
                 out(self._name(tag, vr))
                 read = quick(vr)
                 if read is not None and 0 < length <= _QUICK_MAX and tag != 0x00080005:
@@ -132,15 +138,20 @@ class _Writer:
             return f',"InlineBinary":"{b64encode(raw).decode()}"}}'
         return f',"Value":[{listed}]}}' if listed else "}"
 
+    def _flush(self) -> None:
+        self._done += "".join(self._out).encode("utf-8", "replace")
+        self._out.clear()
+
     def result(self) -> bytes:
-        text = f"{{{''.join(self._out)}}}".encode("utf-8", "replace")
+        self._flush()
+        self._done += b"}"
         if not self._repeats:
-            return text
-        if len(text) > _REORDER_MAX:
+            return bytes(self._done)
+        if len(self._done) > _REORDER_MAX:
             raise exceeded("disordered header", "bytes of JSON", _REORDER_MAX)
         import orjson
 
-        return orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(orjson.loads(self._done), option=orjson.OPT_SORT_KEYS)
 
 
 # ---------------------------------------------------------------- the usual short values

@@ -22,6 +22,7 @@ from radiolith.dicom.sniff import actual_encoding
 from radiolith.dicom.syntax import Encoding
 from radiolith.dicom.walk import Kept, Walk
 from radiolith.dicom.wanted import (
+    EXTENDED_OFFSET_TABLE,
     SERIES_INSTANCE_UID,
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
@@ -37,7 +38,8 @@ __all__ = ["Limits", "Scan", "Scanner", "Unparsable", "scan", "text"]
 _PIECE = 64 * 1024
 """Bytes of input that are looked at together, and copied for it; what is skipped is not even copied."""
 
-_ENDLESS = 1 << 62
+ENDLESS = 1 << 62
+"""`Scanner.position` once no data element can follow."""
 
 
 @dataclass(slots=True)
@@ -170,7 +172,7 @@ class _Dataset:
         if walk.only_zeros and buffer[max(0, walk.end - base) :].strip(b"\0"):
             raise Unparsable("other bytes than data elements where the dataset ends")
         self.done = True
-        self._position = base + len(buffer) if walk.only_zeros else _ENDLESS
+        self._position = base + len(buffer) if walk.only_zeros else ENDLESS
 
     def _begin(self, head: bytes) -> Walk:
         if len(head) < 8:
@@ -302,6 +304,7 @@ class Scanner:
         layout, table, warnings = layouts.build(span, walk.elements, walk.pixels, walk.fragments)
         if walk.is_empty:
             raise Unparsable("there is no data element")
+        walk.elements.pop(EXTENDED_OFFSET_TABLE, None)  # it served; up to 16 MB
         encoding = Encoding(dataset.encoding.implicit, big)
         return Scan(
             layout=layout,
@@ -316,8 +319,14 @@ class Scanner:
         )
 
 
-def scan(data: bytes | memoryview, *, transfer_syntax: str | None = None, limits: Limits = LIMITS) -> Scan:
+def scan(
+    data: bytes | memoryview,
+    *,
+    transfer_syntax: str | None = None,
+    limits: Limits = LIMITS,
+    wanted: Wanted = WANTED,
+) -> Scan:
     """The scan of a whole object in memory. Raises Unparsable or LimitExceeded."""
-    scanner = Scanner(limits, transfer_syntax=transfer_syntax)
+    scanner = Scanner(limits, transfer_syntax=transfer_syntax, wanted=wanted)
     scanner.feed(data)
     return scanner.finish()

@@ -44,6 +44,8 @@ _WARNINGS_MAX = 20  # an object is as warned after 20 as after 20,000
 _NOTHING: Mapping[int, str] = {}
 _ITEM_LEVEL: Mapping[int, str] = {SPECIFIC_CHARACTER_SET: "CS"}
 
+_DISORDER = "elements are out of order or repeated"
+
 ELEMENTS, ITEMS, FRAGMENTS, PIXELS = range(4)
 
 
@@ -118,6 +120,10 @@ class Walk:
                 elif self._kind == ITEMS:
                     done = self._item(buffer, base)
                 else:
+                    if self._kind == PIXELS and self.fragments is not None and self.fragments.walked_bot:
+                        self._plain_fragments(self.fragments, buffer, base)
+                        if self.position >= end:
+                            continue
                     done = self._fragment(buffer, base)
             except Unparsable as problem:
                 self._recover(problem)
@@ -163,10 +169,11 @@ class Walk:
         at, stop = self.position - base, self._stop - base
         edge = min(size - 12, stop - 8)
         count = kept = 0
+        floor, disorder = self._floor(), False
         while at <= edge:
             group, element, code, length = head(buffer, at)
             tag = group << 16 | element
-            if not last < tag < _BULK_GROUP:
+            if not floor < tag < _BULK_GROUP:
                 break
             vr = short(code)
             if vr is not None:
@@ -186,11 +193,15 @@ class Walk:
                     break
                 keep[tag] = vr, buffer[after - length : after]
                 kept += length
+            if tag <= last:
+                disorder = True
             last = tag
             at = after
             count += 1
         self.position, self._last = base + at, last
         self._account(count, kept)
+        if disorder:
+            self._warn(_DISORDER)
 
     def _plain_implicit(self, buffer: bytes, base: int) -> None:
         """The same for implicit VR, where only the dictionary tells a sequence."""
@@ -201,10 +212,11 @@ class Walk:
         at, stop = self.position - base, self._stop - base
         edge = min(size, stop) - 8
         count = kept = 0
+        floor, disorder = self._floor(), False
         while at <= edge:
             group, element, length = head(buffer, at)
             tag = group << 16 | element
-            if not last < tag < _BULK_GROUP or length == UNDEFINED or tag in sequences:
+            if not floor < tag < _BULK_GROUP or length == UNDEFINED or tag in sequences:
                 break
             after = at + 8 + length
             if after > stop:
@@ -214,11 +226,33 @@ class Walk:
                     break
                 keep[tag] = want[tag], buffer[after - length : after]
                 kept += length
+            if tag <= last:
+                disorder = True
             last = tag
             at = after
             count += 1
         self.position, self._last = base + at, last
         self._account(count, kept)
+        if disorder:
+            self._warn(_DISORDER)
+
+    def _floor(self) -> int:
+        """Tags up to this one are not plain: zeros are padding, and behind the pixel data an element may be junk."""
+        return _BULK_GROUP if self.pixels is not None and not self._stack else 0
+
+    def _plain_fragments(self, pixels: Fragments, buffer: bytes, base: int) -> None:
+        """Over the fragments of the pixel data whose first bytes are all there."""
+        head = IMPLICIT_BE if self._encoding.big else IMPLICIT_LE
+        add = pixels.add
+        at, edge = self.position - base, len(buffer) - 8 - PREFIX
+        while at <= edge:
+            group, element, length = head(buffer, at)
+            if element != 0xE000 or group != 0xFFFE or length == UNDEFINED:
+                break
+            value = at + 8
+            add(base + at, base + value + length, buffer[value : value + min(length, PREFIX)])
+            at = value + length
+        self.position = base + at
 
     # ------------------------------------------------------------ one step with all care
 
@@ -238,7 +272,7 @@ class Walk:
                 return True
             self._top = self.position
         if tag <= self._last:
-            self._warn("elements are out of order or repeated")
+            self._warn(_DISORDER)
         if length == UNDEFINED:
             self._open(tag, vr, base + start)
             return True
