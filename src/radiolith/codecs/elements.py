@@ -112,7 +112,7 @@ def lut(ds: Dataset, descriptor: int, data: int, *, segmented: int = 0, signed: 
     elif vr == "DS" or vr == "IS":
         words = array("H", (int(n) & 0xFFFF for n in _decimal(value) if n == n))
     elif bits <= 8 and len(value) <= entries + 1 and len(value) < 2 * entries:  # one byte an entry
-        words = array("H", value[:entries] if little else swap_words(value)[:entries])
+        words = array("H", list(value[:entries] if little else swap_words(value)[:entries]))
     else:
         words = _words(value, little)
     words = words[:entries]

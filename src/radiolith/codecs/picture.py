@@ -70,10 +70,15 @@ def encode(
     if media_type == "image/jxl":
         if level >= 100:
             return bytes(imagecodecs.jpegxl_encode(picture, effort=3, lossless=True, numthreads=1))
-        return bytes(imagecodecs.jpegxl_encode(picture, effort=3, distance=(100 - level) / 7, numthreads=1))
+        return bytes(imagecodecs.jpegxl_encode(picture, effort=3, distance=_distance(level), numthreads=1))
     if media_type == "image/jph":
         return _jph(picture)
     raise Unsupported(f"images are not rendered as {media_type[:64]}")
+
+
+def _distance(quality: int) -> float:
+    """JPEG XL's butteraugli distance for a JPEG quality, as libjxl maps it."""
+    return 0.1 + (100 - quality) * 0.09 if quality >= 30 else 53 / 3000 * quality**2 - 23 / 20 * quality + 25.0
 
 
 def _jpeg(picture: Array, level: int, icc: bytes) -> bytes:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import imagecodecs
 import numpy as np
+from PIL import Image
 from pydicom.charset import python_encoding
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
@@ -55,6 +56,8 @@ def warm_up() -> None:
     native = replace(sample, syntax=registry.EXPLICIT_LE)
     shown = [Shown(native, 0, memoryview(grey.tobytes()))]
     render(shown, Wanted(viewport=(32, 32, None, None, None, None), annotation=("Ärzte", "Ω")))
+    np.unique(grey)  # imports numpy.ma
+    Image.init()
     for name in {*python_encoding.values(), "utf-8", "latin-1"}:
         b"".decode(name)
     render(shown, Wanted(presentation=_presentation_state(), presentation_syntax=registry.EXPLICIT_LE))
