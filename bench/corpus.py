@@ -218,7 +218,7 @@ def _frame_groups(index: int) -> Dataset:
     content.FrameAcquisitionNumber, content.DimensionIndexValues = index + 1, [1, index + 1]
     content.StackID, content.InStackPositionNumber = "1", index + 1
     position.ImagePositionPatient = ["-180", "-180", f"{index * 0.5:.1f}"]
-    window.WindowCenter, window.WindowWidth = "1040", "400"
+    window.WindowCenter, window.WindowWidth = "40", "400"
     group.FrameContentSequence = Sequence([content])
     group.PlanePositionSequence = Sequence([position])
     group.FrameVOILUTSequence = Sequence([window])
@@ -274,7 +274,7 @@ def _header(sop_class: str, modality: str, side: int) -> Dataset:
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.Rows = dataset.Columns = side
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
-    dataset.WindowCenter, dataset.WindowWidth = ["1040", "900"], ["400", "1500"]
+    dataset.WindowCenter, dataset.WindowWidth = ["40", "-400"], ["400", "1500"]  # of rescaled values
     dataset.WindowCenterWidthExplanation = ["SOFT", "LUNG"]
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = "-1024", "1", "HU"
     dataset.LossyImageCompression = "00"

@@ -24,7 +24,6 @@ class Figure:
     limit: float | None = None
     note: str = ""
     against: str = ""  # the row whose number Orthanc is taken from, when it is another one
-    places: int | None = None
 
     def reached(self, value: float, reference: float | None) -> bool | None:
         """Whether `value` meets the target; None when there is none, or nothing to compare with."""
@@ -69,6 +68,7 @@ def _asked(row: str, title: str, limit: float | None, many: float | None) -> tup
 FIGURES: tuple[Figure, ...] = (
     Figure("start", "start_s", "start to ready, empty", "s", "less", limit=1.5),
     Figure("start", "idle_mb", "memory idle", "MB", "less", limit=200),
+    Figure("start", "idle_cpu", "processor idle", "% of a core", "less"),
     *_store("stow-ct-1", "STOW CT, 50 a request, 1 client", 2.0, 2.0),
     *_store("stow-ct-4", "STOW CT, 50 a request, 4 clients", 1.5, 2.0),
     *_store("stow-mr-1", "STOW MR, 50 a request, 1 client", 3.0, 0.5, "(set for C-STORE)"),

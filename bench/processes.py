@@ -15,7 +15,8 @@ from pathlib import Path
 TICK = os.sysconf("SC_CLK_TCK")
 MB = 1_000_000
 SAMPLE_SECONDS = 0.05
-SAMPLE_SHARE = 40  # a sample may cost 1/40 of the time between two: summing up gigabytes of pages takes milliseconds
+SAMPLE_SHARE = 10  # a sample may cost 1/10 of the time between two: summing up gigabytes of pages takes milliseconds
+SAMPLE_LATEST = 0.25
 
 
 def tree(roots: Iterable[int]) -> list[int]:
@@ -122,7 +123,7 @@ class Watch:
     def _loop(self) -> None:
         pause = SAMPLE_SECONDS
         while not self._end.wait(pause):
-            pause = max(SAMPLE_SECONDS, self._sample() * SAMPLE_SHARE)
+            pause = min(SAMPLE_LATEST, max(SAMPLE_SECONDS, self._sample() * SAMPLE_SHARE))
 
 
 def disk_bytes(folder: Path) -> int:

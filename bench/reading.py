@@ -7,6 +7,9 @@ looked at before the clock starts: the right number of results, the right frame.
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
+
+from PIL import Image, ImageStat
 
 import corpus
 import processes
@@ -66,6 +69,21 @@ def look(address: Address, path: str, accept: str, mark: bytes, count: int) -> N
         raise ClientFailed(
             f"{path} answered {reply.status} with {reply.body.count(mark)} of {count}: {reply.body[:120]!r}"
         )
+
+
+def seen(address: Address, path: str) -> None:
+    """Raises ClientFailed unless the answer is a JPEG of the right size on which there is something to see."""
+    client = Client(address)
+    try:
+        reply = client.get(path, "image/jpeg", keep=True)
+    finally:
+        client.close()
+    if reply.status != 200:
+        raise ClientFailed(f"{path} answered {reply.status}")
+    picture = Image.open(BytesIO(reply.body))
+    contrast = ImageStat.Stat(picture.convert("L")).stddev[0]
+    if picture.size != (corpus.SIDE, corpus.SIDE) or picture.format != "JPEG" or contrast < 20:
+        raise ClientFailed(f"{path} is a {picture.format} of {picture.size} with a contrast of {contrast:.0f}")
 
 
 def asked(run: Run, row: str, path: Callable[[int], str], accept: str) -> None:
@@ -140,6 +158,8 @@ def rendered(run: Run) -> None:
     """First: instances nobody has asked for as a picture. Again: the same ones once more."""
     sizes = run.sizes
     count = min(sizes.calls, sizes.series)
+    for row in ("rendered", "rendered-again"):
+        check(run, row, lambda address: seen(address, f"{series(run, 0)[2].path}/frames/1/rendered"))
     for again in (False, True):
         row = "rendered-again" if again else "rendered"
         for rep, lane in run.turns(row):

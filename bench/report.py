@@ -19,11 +19,13 @@ from figures import FIGURES, REFERENCE, Figure
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 BUSY_CORES = 0.1  # of other work in the middle of a measurement; more than that, and the figure is marked
 VOID = ("WRONG", "LOST")
-COMPARED = {
-    "radiolith": REFERENCE,
-    "radiolith-postgresql": "orthanc-postgresql",
-    "radiolith-s3": "orthanc-postgresql",
-}
+PAIRS = (
+    ("radiolith", REFERENCE, "ratio"),
+    ("radiolith", "orthanc-postgresql", "to durable Orthanc"),
+    ("radiolith-postgresql", "orthanc-postgresql", "both on PostgreSQL"),
+    ("radiolith-s3", REFERENCE, "on S3"),
+)
+"""Who is compared with whom, where both were measured. The first one is what the targets are about."""
 
 Record = Mapping[str, Any]
 
@@ -66,37 +68,33 @@ class Results:
 def markdown(records: Sequence[Record]) -> str:
     results = Results(records)
     lines = [*_preface(results), ""]
-    own = [name for name in results.servers if name in COMPARED]
-    heads = [
-        "work",
-        *results.servers,
-        *(f"ratio {name}" if len(own) > 1 else "ratio" for name in own),
-        "target",
-        "reached",
-    ]
+    pairs = [pair for pair in PAIRS if pair[0] in results.servers and pair[1] in results.servers]
+    heads = ["work", *results.servers, *(head for _, _, head in pairs), "target", "reached"]
     lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for figure in FIGURES:
-        row = _row(figure, results, own)
+        row = _row(figure, results, pairs)
         if row:
             lines.append("| " + " | ".join(row) + " |")
     lines += ["", *_notes(results)]
     return "\n".join(lines) + "\n"
 
 
-def _row(figure: Figure, results: Results, own: Sequence[str]) -> list[str] | None:
+def _row(figure: Figure, results: Results, pairs: Sequence[tuple[str, str, str]]) -> list[str] | None:
     cells = [_cell(figure, results, server) for server in results.servers]
     if not any(cells):
         return None
+
+    def value(server: str, row: str = figure.row) -> float | None:
+        return results.median(row, server, figure.number)
+
     ratios: list[str] = []
-    verdict = ""
-    for server in own:
-        value = results.median(figure.row, server, figure.number)
-        reference = results.median(figure.against or figure.row, COMPARED[server], figure.number)
-        ratios.append(f"{shown(figure.times(value, reference))}×" if value and reference else "")
-        if server == "radiolith" and value is not None:
-            verdict = {True: "yes", False: "**no**", None: ""}[figure.reached(value, reference)]
+    for server, reference, _ in pairs:
+        mine, other = value(server), value(reference, figure.against or figure.row)
+        ratios.append(f"{shown(figure.times(mine, other))}×" if mine and other else "")
+    own, other = value("radiolith"), value(REFERENCE, figure.against or figure.row)
+    reached = figure.reached(own, other) if own is not None else None
     title = figure.title if not figure.unit else f"{figure.title} ({figure.unit})"
-    return [title, *cells, *ratios, figure.target(), verdict]
+    return [title, *cells, *ratios, figure.target(), {True: "yes", False: "**no**", None: ""}[reached]]
 
 
 def _cell(figure: Figure, results: Results, server: str) -> str:
@@ -137,7 +135,7 @@ def _preface(results: Results) -> list[str]:
 
 def _notes(results: Results) -> list[str]:
     lines = [
-        f"Ratio: how many times better than Orthanc in the same run, in either direction. \\* other work took more than "
+        f"Ratios: how many times better than Orthanc in the same run, in either direction. \\* other work took more than "
         f"{BUSY_CORES:g} core in the middle repetition: take it as a hint."
     ]
     failures = results.failures()

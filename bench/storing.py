@@ -73,7 +73,6 @@ def store(lane: Lane, shape: str, clients: Sequence[Sequence[Name]], per_request
 
 def store_large(lane: Lane, name: Name, frames: int) -> Numbers:
     address = lane.server.address()
-    corpus.multiframe(name, frames)  # fills the caches the client inherits
     return one(lambda started: send_large(address, name, frames, started))
 
 
@@ -91,7 +90,12 @@ def starts(run: Run, row: str) -> None:
         try:
             seconds = lane.server.restart()
             time.sleep(2.0)  # what starting left behind has settled
-            run.record(row, lane, rep, start_s=seconds, idle_mb=processes.memory_mb(lane.server.roots()))
+            used = processes.cpu_seconds(lane.server.roots())
+            time.sleep(2.0)
+            used = processes.cpu_seconds(lane.server.roots()) - used
+            run.record(
+                row, lane, rep, start_s=seconds, idle_mb=processes.memory_mb(lane.server.roots()), idle_cpu=used * 50
+            )
         except EXPECTED_FAILURES as failure:
             lane.given_up.add(row)
             run.record(row, lane, rep, error=reason(failure))
@@ -130,6 +134,7 @@ def large(run: Run) -> None:
 
 def _objects(run: Run, row: str, frames: int, reps: int) -> None:
     empty(run)
+    corpus.multiframe(Name(0, 0), frames)  # thousands of frame groups are encoded once, before any clock runs
     for rep, lane in run.turns(row, reps):
         name = Name(run.fresh(), 1)
         lane.server.restart()  # memory that earlier work left behind is not this object's
