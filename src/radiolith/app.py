@@ -50,6 +50,7 @@ from radiolith.index.database import Database, open_database
 from radiolith.jobs.housekeeping import Housekeeping, Parts
 from radiolith.jobs.merging import Merging
 from radiolith.model import BadInput, Conflict, Fact, Principal
+from radiolith.storage.backends.steps_file import open_steps
 from radiolith.storage.blobs import Log, microseconds
 from radiolith.storage.cache import Cache
 from radiolith.storage.keyring import Keyring
@@ -99,8 +100,9 @@ def build(settings: Settings, name: str, decoders: Callable[[], Decoders], cache
     clock = microseconds
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="archive")
     database = open_database(settings.database.url)
-    store = Log(open_backend(settings.tiers.hot), pool_bytes=settings.limits.pool_bytes)
-    keyring = open_keyring(settings.keys.keyring, settings.tiers.hot)
+    steps = open_steps(name)  # one counter for all that this process writes and syncs
+    store = Log(open_backend(settings.tiers.hot, steps=steps), pool_bytes=settings.limits.pool_bytes)
+    keyring = open_keyring(settings.keys.keyring, settings.tiers.hot, steps=steps)
     keys = Keys(read_root_key(Path(settings.keys.root)), keyring)
     committer = Committer(store, keys, database, name, clock)
     reads = ReadAudit(database, name, clock)

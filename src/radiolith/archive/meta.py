@@ -6,8 +6,9 @@ rebuild can read from the header again. Limits: under 64 KiB; long frame tables 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+
+import orjson
 
 from radiolith.model import Identity, Incoming, Layout, Pixels, Source
 
@@ -70,11 +71,11 @@ def dump(reception: Reception) -> bytes:
         body |= {"reason": reception.reason, "guess": reception.guess or {}}
     if reception.layout:
         body["layout"] = dump_layout(reception.layout)
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return orjson.dumps(body)
 
 
 def load(meta: bytes) -> Reception:
-    body = json.loads(meta)
+    body = orjson.loads(meta)
     return Reception(
         kind=body["kind"],
         identity=Identity(body["study"], body["series"], body["sop"]) if "sop" in body else None,

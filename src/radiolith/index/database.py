@@ -10,7 +10,7 @@ SQLite before 3.51.3 can corrupt a WAL database when two connections write or ch
 * each process keeps one idle connection open (the anchor), opened and closed under the lock, because opening the first
   connection recovers the WAL and closing the last one checkpoints it;
 * readers are `query_only` and are interrupted after QUERY_SECONDS_MAX;
-* `synchronous=FULL`: a commit that returned is on the disk;
+* `synchronous=FULL`: a commit that returned is on the disk; NORMAL only for what recovery rolls forward from the log;
 * a home on a network file system is refused: neither flock nor the shared-memory index of the WAL works there.
 Handles are opened lazily and belong to the process that opened them: a forked child opens its own.
 """
@@ -81,8 +81,12 @@ class Database(Protocol):
         """Statements that read one consistent state, without a time limit: for dump and check."""
         ...
 
-    def write(self) -> AbstractContextManager[Writer]:
-        """One transaction: durable when the block ends, rolled back when it raises. Unavailable, NoSpace."""
+    def write(self, *, durable: bool = True) -> AbstractContextManager[Writer]:
+        """One transaction: durable when the block ends, rolled back when it raises. Unavailable, NoSpace.
+
+        durable False: for what is in the log already. After a power cut the embedded database may have lost the last
+        such transactions (never a part of one), and recovery rolls them forward; see docs/decisions/005.
+        """
         ...
 
     def checkpoint(self) -> Checkpoint: ...
@@ -272,13 +276,14 @@ class SqliteDatabase:
             connection.close()  # never the last one: the anchor stays
 
     @contextmanager
-    def write(self) -> Generator[Writer]:
+    def write(self, *, durable: bool = True) -> Generator[Writer]:
         handle = self._handle()
         try:
             with handle.lock.held():
                 if handle.writer is None:
                     handle.writer = connect(handle.path)
                 connection = handle.writer
+                connection.execute("PRAGMA synchronous=FULL" if durable else "PRAGMA synchronous=NORMAL")
                 connection.execute("BEGIN IMMEDIATE")
                 writer = Writer(connection, self.dialect, self._memory)
                 try:

@@ -171,7 +171,8 @@ class PostgresDatabase:
                     connection.execute("ROLLBACK")
 
     @contextmanager
-    def write(self) -> Generator[Writer]:
+    def write(self, *, durable: bool = True) -> Generator[Writer]:
+        """Always durable: this server's crash is not a crash of ours, so nobody would roll anything forward."""
         with self._handle().writers.connection() as connection:
             connection.execute("BEGIN")
             writer = Writer(connection, self.dialect, self._memory)

@@ -6,12 +6,12 @@ by a verb. Limits: decisions are per tenant and action; per-study grants are ano
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from radiolith.model import NotAllowed, Principal
 
 
-class Action(Enum):
+class Action(StrEnum):
     STORE = "store"
     QUERY = "query"
     RETRIEVE = "retrieve"
