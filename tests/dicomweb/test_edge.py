@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import orjson
 import pytest
 
+from radiolith.dicomweb.call import service_url
 from radiolith.dicomweb.routes import ROUTES, Edge, Options
 from radiolith.model import Damaged, Held, Page, Unavailable
 from tests import campaign
@@ -120,6 +121,19 @@ async def test_a_strange_host_is_not_repeated(edge: Edge, archive: FakeArchive) 
     archive.pages = [Page([{0x0020000D: ("UI", "1.2")}], False)]
     reply = await ask(edge, "GET", "/studies", headers={"host": 'evil"><script>'})
     assert reply.json[0]["00081190"]["Value"] == ["/dicom-web/studies/1.2"]
+
+
+@pytest.mark.parametrize(
+    ("host", "server", "expected"),
+    [("10.0.0.1", ("10.0.0.1", 8050), "http://10.0.0.1:8050/x"), ("localhost", ("127.0.0.1", 81), "http://localhost:81/x"),
+     ("10.0.0.1:9", ("10.0.0.1", 8050), "http://10.0.0.1:9/x"), ("pacs", ("10.0.0.1", 8050), "http://pacs/x"),
+     ("10.0.0.1", ("10.0.0.1", 80), "http://10.0.0.1/x"), ("10.0.0.1", None, "http://10.0.0.1/x"), ("", None, "/x"),
+     ("[::1]:80", None, "http://[::1]:80/x")],
+)  # fmt: skip
+def test_a_host_without_its_port(host: str, server: tuple[str, int] | None, expected: str) -> None:
+    scope = {"type": "http", "scheme": "http", "root_path": "/x", "server": server}
+    assert service_url(scope, {b"host": host.encode()}) == expected
+    assert service_url(scope, {b"host": host.encode()}, "https://fixed/y/") == "https://fixed/y"
 
 
 # ---------------------------------------------------------------- reject and restore

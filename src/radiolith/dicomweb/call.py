@@ -31,7 +31,8 @@ GRACE_SECONDS = 60.0
 RATE_MIN = 512.0
 
 _HOST = re.compile(r"[0-9A-Za-z_.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
-_UID = re.compile(r"[0-9A-Za-z._-]{1,64}")  # lenient: archives are full of UIDs that are none, and they must be found
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_UID = re.compile(r"[0-9A-Za-z._-]{1,128}")  # lenient: real objects have letters and 70 characters, and must be found
 
 
 class ClientGone(Exception):
@@ -77,9 +78,7 @@ class Call:
     def uid(self, name: str) -> str:
         """A UID from the path, '' if the route has none by that name."""
         value = self.names.get(name, "")
-        if value and not _UID.fullmatch(value):
-            raise NotFound("there is nothing by that name")
-        return value
+        return checked_uid(value) if value else ""
 
     def accepted(self) -> tuple[accept.Range, ...]:
         """What the client accepts, best first."""
@@ -143,6 +142,13 @@ class Call:
         return b"".join(pieces)
 
 
+def checked_uid(text: str) -> str:
+    """A UID that a client named; NotFound for what cannot be one."""
+    if not _UID.fullmatch(text):
+        raise NotFound("there is nothing by that name")
+    return text
+
+
 def parse_query(query: bytes) -> dict[str, list[str]]:
     """The query component; raises BadInput for what is not UTF-8 or too much."""
     if len(query) > QUERY_BYTES_MAX:
@@ -167,4 +173,15 @@ def service_url(scope: Scope, headers: dict[bytes, bytes], fixed: str = "") -> s
     if fixed:
         return fixed.rstrip("/")
     host = headers.get(b"host", b"").decode("latin-1")
-    return f"{scope.get('scheme', 'http')}://{host}{root}" if _HOST.fullmatch(host) else root
+    if not _HOST.fullmatch(host):
+        return root
+    scheme = str(scope.get("scheme", "http"))
+    return f"{scheme}://{host}{_forgotten_port(scope, host, scheme)}{root}"
+
+
+def _forgotten_port(scope: Scope, host: str, scheme: str) -> str:
+    """dicomweb-client sends Host without the port. Where it names this very socket, the port is known all the same;
+    behind a proxy the Host is the proxy's, and so is its port."""
+    address, port = scope.get("server") or ("", None)
+    ours = host == address or (host == "localhost" and str(address).startswith("127."))
+    return f":{port}" if ours and port and port != _DEFAULT_PORTS.get(scheme) else ""

@@ -124,7 +124,7 @@ def uid(document: Dataset, tag: str) -> str:
     if (
         not isinstance(value, list)
         or len(value) > 1
-        or not all(isinstance(word, str) and len(word) <= 64 for word in value)
+        or not all(isinstance(word, str) and len(word) <= 128 for word in value)
     ):
         raise BadInput(f"({tag[:4]},{tag[4:]}) is not one UID")
     return value[0].strip("\0 ") if value else ""

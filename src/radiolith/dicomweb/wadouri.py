@@ -10,9 +10,9 @@ from __future__ import annotations
 from radiolith.archive.ports import Rendering
 from radiolith.dicomweb import accept, rendered
 from radiolith.dicomweb.accept import AS_STORED, EXPLICIT_LE, Choice, NotAcceptable
-from radiolith.dicomweb.call import Call
+from radiolith.dicomweb.call import Call, checked_uid
 from radiolith.dicomweb.resources import Reply, etag, ranged
-from radiolith.model import BadInput, Held, NotFound, Unsupported
+from radiolith.model import BadInput, Held, Unsupported
 
 PARAMETERS = (
     "requestType", "studyUID", "seriesUID", "objectUID", "contentType", "charset", "transferSyntax", "anonymize",
@@ -57,13 +57,7 @@ def _required(call: Call, name: str) -> str:
     value = call.one(name)
     if not value:
         raise BadInput(f"{name} is missing")
-    return call_uid(value)
-
-
-def call_uid(value: str) -> str:
-    if not (len(value) <= 64 and value.isascii() and all(c.isalnum() or c in "._-" for c in value)):
-        raise NotFound("there is nothing by that name")
-    return value
+    return checked_uid(value)
 
 
 def _charset(call: Call) -> None:
@@ -79,7 +73,7 @@ async def _dicom(call: Call, held: Held) -> Reply:
     wanted = call.one("transferSyntax")
     retrieve = call.archive.retrieve
     if wanted:
-        stream = await retrieve.part10(held, (call_uid(wanted),))
+        stream = await retrieve.part10(held, (checked_uid(wanted),))
     elif held.layout.transfer_syntax in accept.LOSSY:
         stream = await retrieve.part10(held, (AS_STORED,))
     else:
@@ -117,7 +111,7 @@ async def _rendering(call: Call, held: Held) -> Rendering:
 async def _state(call: Call, uid: str) -> Held:
     series = _required(call, "presentationSeriesUID")
     found = await call.archive.retrieve.locate(
-        call.principal, _required(call, "studyUID"), series, call_uid(uid), purpose=""
+        call.principal, _required(call, "studyUID"), series, checked_uid(uid), purpose=""
     )
     return found[0]
 
