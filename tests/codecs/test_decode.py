@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from radiolith.codecs import registry
+from radiolith.codecs.codestream import jpegxl_size
 from radiolith.codecs.colour import ybr_full
 from radiolith.codecs.sandbox import Decoders, Frame, Opened
 from radiolith.model import BadInput, Failure, LimitExceeded, Unsupported
@@ -165,6 +166,14 @@ def test_floating_point_pixels(decoders: Decoders) -> None:
         opened = Opened(objects.header_bytes(ds), registry.EXPLICIT_LE, tag)
         with decoders.blocking_session(opened) as session:
             assert np.array_equal(objects.array(session.decode(objects.frame(pixels))), pixels)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (256, 256), (40, 48), (33, 1), (300, 200), (9, 5000), (90, 120)])
+def test_the_size_in_a_jpeg_xl_header(shape: tuple[int, int]) -> None:
+    pixels = np.zeros(shape, np.uint8)
+    for container in (False, True):
+        stream = imagecodecs.jpegxl_encode(pixels, lossless=True, effort=1, usecontainer=container)
+        assert jpegxl_size(memoryview(bytes(stream))) == shape
 
 
 EXTREMES = [

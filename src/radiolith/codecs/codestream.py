@@ -1,6 +1,6 @@
 """What a compressed frame says about itself, read before any decoder sees it.
 
-Owns: the few bytes of JPEG, JPEG-LS and JPEG 2000 headers that give size, precision, sign and colour. Must never follow
+Owns: the few bytes of JPEG, JPEG-LS, JPEG 2000 and JPEG XL headers that give size, precision, sign and colour. Must never follow
 a length beyond the data. Raises BadInput when the markers are not there.
 """
 
@@ -93,3 +93,34 @@ def jpeg2000(data: memoryview) -> Codestream:
         transform=head[style + 8] == 1,
         reversible=head[style + 13] == 1,
     )
+
+
+_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # ISO/IEC 18181-1 table of aspect ratios
+
+
+def jpegxl_size(data: memoryview) -> tuple[int, int]:
+    """(rows, columns) a JPEG XL codestream or file claims, by its size header."""
+    head = bytes(data[: 1 << 12])
+    at = 0
+    if head[:12] == b"\0\0\0\x0cJXL \r\n\x87\n":
+        found = min((i for i in (head.find(b"jxlc"), head.find(b"jxlp")) if i >= 0), default=-1)
+        at = found + (4 if head[found : found + 4] == b"jxlc" else 8)
+    if at < 0 or head[at : at + 2] != b"\xff\x0a":
+        raise BadInput("a JPEG XL frame without its signature")
+    bits = int.from_bytes(head[at + 2 : at + 18].ljust(16, b"\0"), "little")
+
+    def take(count: int) -> int:
+        nonlocal bits
+        value = bits & ((1 << count) - 1)
+        bits >>= count
+        return value
+
+    small = take(1)
+
+    def side() -> int:
+        return 8 * (take(5) + 1) if small else take((9, 13, 18, 30)[take(2)]) + 1
+
+    rows = side()
+    ratio = take(3)
+    columns = rows * _RATIOS[ratio - 1][0] // _RATIOS[ratio - 1][1] if ratio else side()
+    return rows, columns

@@ -222,10 +222,13 @@ def _jpeg(data: memoryview, stream: Codestream, out: Array, space: str | None) -
 
 
 def jpegls(p: PixelDescription, data: memoryview) -> Decoded:
-    """JPEG-LS, lossless and near-lossless; codestreams are unsigned."""
+    """JPEG-LS, lossless and near-lossless; codestreams are unsigned.
+
+    CharLS 2.4.3 never returns from a stream cut short; with an end-of-image marker behind whatever there is, it says so.
+    """
     stream = codestream.jpeg(data)
     _agree(p, stream)
-    return Decoded(_interleaved(p, imagecodecs.jpegls_decode(bytes(data))), p.photometric)
+    return Decoded(_interleaved(p, imagecodecs.jpegls_decode(bytes(data) + b"\xff\xd9")), p.photometric)
 
 
 def jpeg2k(p: PixelDescription, data: memoryview) -> Decoded:
@@ -265,7 +268,10 @@ def _interleaved(p: PixelDescription, pixels: Array) -> Array:
 
 
 def jpegxl(p: PixelDescription, data: memoryview) -> Decoded:
-    """JPEG XL; the codec converts to RGB itself. Sizes are compared after decoding, inside the memory limit."""
+    """JPEG XL; the codec converts to RGB itself."""
+    size = codestream.jpegxl_size(data)
+    if size != (p.rows, p.columns):
+        raise BadInput(f"the codestream has {size[0]} x {size[1]} pixels, the header says {p.rows} x {p.columns}")
     pixels = imagecodecs.jpegxl_decode(bytes(data), numthreads=1)
     if pixels.dtype.kind == "f":
         raise Unsupported("JPEG XL with floating point samples")

@@ -20,7 +20,7 @@ class Limits:
     spare: int = 2  # decoders forked ahead, so that a request finds a warm one (making one costs 8 ms)
     memory_bytes: int = 1536 << 20  # address space a decoder may add to what it was forked with (RLIMIT_AS)
     cpu_seconds: int = 120  # processor time of one decoder process (RLIMIT_CPU); clients renew it half way
-    request_seconds: float = 30.0  # wall time of one request; then the decoder is killed, by the client and by itself
+    request_seconds: float = 20.0  # wall time of one request; then the decoder is killed, by the client and by itself
     queue_seconds: float = 15.0  # wait for a free decoder before the caller is told to come back
     idle_seconds: int = 120  # a decoder whose client asks nothing exits, so that a stuck client frees the slot
     request_bytes: int = 512 << 20  # header and frames of one request

@@ -105,8 +105,10 @@ def _answer(served: Served, control: wire.Control, blobs: list[bytearray]) -> An
     except RecursionError:
         return _refusal("BadInput", "sequences nested too deeply"), []
     except Exception as error:
-        # Codecs raise their own kinds; the text is theirs and speaks of markers and sizes.
-        return _refusal("Unsupported", f"the image could not be processed: {type(error).__name__}: {error}"), []
+        # A codec's text speaks of markers and sizes; another library's might quote an attribute's value.
+        kind = type(error)
+        text = f": {error}" if kind.__module__.startswith("imagecodecs") else ""
+        return _refusal("Unsupported", f"the image could not be processed: {kind.__name__}{text}"), []
 
 
 def _refusal(kind: str, reason: str) -> wire.Control:

@@ -2,7 +2,7 @@
 
 Owns: forking decoders ahead of need and burying them. It is a fresh program (not a fork of the server), so that no key,
 token or patient name of the server is in its memory. Must never read from a connection, import anything late, or
-outlive the process that started it. Started by `sandbox.start_zygote` only.
+outlive the process that started it. Started by `launch.start_zygote` only.
 
 A decoder waits in accept() on the socket shared by all, announces itself, serves that one connection and exits.
 """
@@ -157,7 +157,7 @@ class Zygote:
 
 
 def main() -> None:
-    """Entry point of the zygote program; its only argument is the JSON written by `sandbox.start_zygote`."""
+    """Entry point of the zygote program; its only argument is the JSON written by `launch.start_zygote`."""
     config = json.loads(sys.argv[1])
     if config["die_with_parent"]:
         confine.die_with_parent(signal.SIGTERM)
