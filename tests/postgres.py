@@ -37,7 +37,7 @@ class Cluster:
         name = f"test{self.made}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(
-                f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8' LOCALE 'C' STRATEGY file_copy"
+                f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8' LOCALE 'C' STRATEGY wal_log"
             )
         return self.url(name)
 

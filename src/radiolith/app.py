@@ -24,7 +24,7 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from radiolith import config, metrics, serving
-from radiolith.archive import media, outward
+from radiolith.archive import commit, media, outward
 from radiolith.archive.accounts import Accounts
 from radiolith.archive.commit import Committer
 from radiolith.archive.commitment import Commitment
@@ -104,7 +104,7 @@ def build(settings: Settings, name: str, decoders: Callable[[], Decoders], cache
     store = Log(open_backend(settings.tiers.hot, steps=steps), pool_bytes=settings.limits.pool_bytes)
     keyring = open_keyring(settings.keys.keyring, settings.tiers.hot, steps=steps)
     keys = Keys(read_root_key(Path(settings.keys.root)), keyring)
-    committer = Committer(store, keys, database, name, clock)
+    committer = Committer(commit.Parts(keys, store, database), name, settings.limits.pool_bytes, clock)
     reads = ReadAudit(database, name, clock)
     reading = Reading(store, keys, database, threads)
     pixels = Pixelwork(reading, decoders, cache)

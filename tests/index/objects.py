@@ -68,7 +68,9 @@ class Maker:
                 fresh = self.one(other.identity)
                 match self.random.randrange(3):
                     case 0:
-                        fresh = replace(fresh, sha256=other.sha256, description=other.description, sop_class=other.sop_class)
+                        fresh = replace(
+                            fresh, sha256=other.sha256, description=other.description, sop_class=other.sop_class
+                        )
                     case 1 if other.encoding_of is None:
                         fresh = replace(fresh, encoding_of=other.blob.object_id)
                     case _:
@@ -110,7 +112,9 @@ class Maker:
 
     def _series(self) -> dict[str, str | int | None]:
         random = self.random
-        requests = [[random.choice(["SPS1", "SPS2"]), random.choice(["RP1", "RP2"]), "A1"] for _ in range(random.randrange(3))]
+        requests = [
+            [random.choice(["SPS1", "SPS2"]), random.choice(["RP1", "RP2"]), "A1"] for _ in range(random.randrange(3))
+        ]
         return {
             "number": random.choice([1, 2, None]),
             "modality": random.choice(MODALITIES),

@@ -107,7 +107,13 @@ def test_order_of_arrival_does_not_matter() -> None:
     random = Random(1)
     for _ in range(200):
         held = [
-            version(n, random.randrange(5), random.choice([FIRST, NEWEST, ASK]), random.choice("AB"), random.choice([None, None, b"\1" * 16]))
+            version(
+                n,
+                random.randrange(5),
+                random.choice([FIRST, NEWEST, ASK]),
+                random.choice("AB"),
+                random.choice([None, None, b"\1" * 16]),
+            )
             for n in range(1, 5)
         ]
         switch = random.choice([None, Switch(random.randrange(6), b"f", bytes([random.randrange(1, 6)]) * 16)])

@@ -1,8 +1,8 @@
 """Group commit: everything that arrived while the last sync ran becomes durable together.
 
 Owns: the order in which durability happens — keys, segment, transaction, answers — and the one thread per process that
-does it. Must never: scan, authorise or know a protocol. Limits: a batch is bounded by BATCH_BYTES and BATCH_TASKS; what
-is sealed and not yet durable by `room()`'s OUTSTANDING_BYTES.
+does it. Must never: scan, authorise or know a protocol. Limits: a batch is bounded by BATCH_BYTES and BATCH_TASKS; what is
+sealed and not yet durable by half the pool, so that what is being prepared always finds room in the other half.
 
 Tried first: one transaction per instance (a sync each, 1 ms), and two threads so that the transaction of batch n
 overlaps the sync of batch n + 1; the second gains nothing while the device syncs faster than Python prepares.
@@ -39,9 +39,8 @@ from radiolith.model import (
 from radiolith.storage.blobs import Draft, Log
 from radiolith.trust.keys import FACTS, Keys, Label
 
-BATCH_BYTES = 16 << 20  # 30 CT slices: more gains nothing, a sync costs 1 ms and 16 MiB 10 ms
+BATCH_BYTES = 8 << 20  # 15 CT slices: more gains nothing, a sync costs 1 ms and 8 MiB 5 ms
 BATCH_TASKS = 512  # bounds the transaction: 512 rows take about 10 ms
-OUTSTANDING_BYTES = 48 << 20  # sealed, in memory, not yet durable; back-pressure beyond
 log = structlog.get_logger()
 
 
@@ -97,11 +96,21 @@ class _Waiting:
     answer: Settled | Exception | None = field(default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a commit touches, in this order."""
+
+    keys: Keys
+    store: Log
+    database: Database
+
+
 class Committer:
     """One per process. `submit` from any event loop; everything else happens on the commit thread."""
 
-    def __init__(self, store: Log, keys: Keys, database: Database, worker: str, clock: Callable[[], int]):
-        self._store, self._keys, self._database, self._clock, self._worker = store, keys, database, clock, worker
+    def __init__(self, parts: Parts, worker: str, pool_bytes: int, clock: Callable[[], int]):
+        self._store, self._keys, self._database = parts.store, parts.keys, parts.database
+        self._clock, self._worker, self._outstanding_max = clock, worker, pool_bytes // 2
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._outstanding = 0
         self._room: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
@@ -114,12 +123,12 @@ class Committer:
     # ------------------------------------------------------------ the event loop's side
 
     async def room(self) -> None:
-        """Wait until less than OUTSTANDING_BYTES are under way: back-pressure from the disk to the socket."""
-        while self._outstanding >= OUTSTANDING_BYTES:
+        """Wait until less than half the pool is under way: back-pressure from the disk to the socket."""
+        while self._outstanding >= self._outstanding_max:
             loop = asyncio.get_running_loop()
             gate: asyncio.Future[None] = loop.create_future()
             with self._lock:
-                if self._outstanding < OUTSTANDING_BYTES:
+                if self._outstanding < self._outstanding_max:
                     return
                 self._room.append((loop, gate))
             await gate

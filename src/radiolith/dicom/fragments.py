@@ -1,4 +1,4 @@
-"""The items of encapsulated pixel data, and which of them make a frame (PS3.5 A.4).
+"""The pixel data element; the items of encapsulated pixel data, and which of them make a frame (PS3.5 A.4).
 
 Owns: the extents of the fragments of one value and their grouping into frames. Must never: trust an offset table (it is
 used only where every offset is the start of an item), or hold a fragment. Memory: 9 bytes a fragment while walking,
@@ -10,8 +10,10 @@ from __future__ import annotations
 from array import array
 from itertools import pairwise
 from struct import unpack_from
+from typing import NamedTuple
 
-from radiolith.dicom.limits import Limits, exceeded
+from radiolith.dicom.element import IMPLICIT_BE, IMPLICIT_LE
+from radiolith.dicom.limits import UNDEFINED, Limits, exceeded
 
 PREFIX = 12
 """Bytes of a fragment that tell whether a codestream starts in it."""
@@ -34,6 +36,16 @@ def starts_frame(prefix: bytes, transfer_syntax: str) -> bool:
     return prefix.startswith(_SIGNATURES)
 
 
+class PixelElement(NamedTuple):
+    """The top-level pixel data element. `length` is UNDEFINED where fragments follow."""
+
+    tag: int
+    vr: str
+    offset: int
+    start: int
+    length: int
+
+
 class Fragments:
     """The fragments of one value as they pass by."""
 
@@ -50,14 +62,41 @@ class Fragments:
         self.starts = bytearray()  # 1 where a codestream begins
         self.truncated = False
 
-    def offset_table(self, value: bytes, after: int) -> None:
-        """The first item; fragments begin at `after`."""
-        self.walked_bot = True
-        self.bot = value
-        self.start = self.end = after
+    def run(self, buffer: bytes, base: int, position: int, big: bool) -> int:
+        """Over the fragments from `position` on whose first bytes are in the buffer (which begins at `base`); where
+        it stopped."""
+        head = IMPLICIT_BE if big else IMPLICIT_LE
+        at, edge = position - base, len(buffer) - 8 - PREFIX
+        while at <= edge:
+            group, element, length = head(buffer, at)
+            if element != 0xE000 or group != 0xFFFE or length == UNDEFINED:
+                break
+            value = at + 8
+            self._add(base + at, base + value + length, buffer[value : value + min(length, PREFIX)])
+            at = value + length
+        return base + at
 
-    def add(self, offset: int, after: int, prefix: bytes) -> None:
-        """One fragment: its item header at `offset`, the next one at `after`."""
+    def item(self, offset: int, after: int, value: bytes) -> int:
+        """Notes one item of the pixel data; the first one is the Basic Offset Table.
+
+        `value` begins with the item's value; 0, or how many bytes from the item's header on are needed to look at it.
+        """
+        length = after - offset - 8
+        if self.walked_bot:
+            look = min(length, PREFIX)
+        else:
+            look = length if length <= self._limits.offset_table_bytes else 0
+        if look > len(value):
+            return 8 + look
+        if self.walked_bot:
+            self._add(offset, after, value[:look])
+        else:
+            self.walked_bot = True
+            self.bot = value[:look]
+            self.start = self.end = after
+        return 0
+
+    def _add(self, offset: int, after: int, prefix: bytes) -> None:
         if len(self.offsets) >= self._limits.fragments:
             raise exceeded("fragment count", "items of pixel data", self._limits.fragments)
         self.offsets.append(offset)

@@ -10,10 +10,10 @@ from array import array
 from dataclasses import dataclass
 
 from radiolith.dicom import syntax
-from radiolith.dicom.fragments import Fragments
+from radiolith.dicom.fragments import Fragments, PixelElement
 from radiolith.dicom.frames import fits_inline
 from radiolith.dicom.limits import UNDEFINED
-from radiolith.dicom.walk import Kept, PixelElement
+from radiolith.dicom.plain import Kept
 from radiolith.dicom.wanted import (
     BITS_ALLOCATED,
     COLUMNS,

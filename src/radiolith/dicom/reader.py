@@ -18,9 +18,10 @@ from radiolith.dicom.frames import pack_table
 from radiolith.dicom.inflate import Inflater
 from radiolith.dicom.limits import LIMITS, Limits, Unparsable
 from radiolith.dicom.part10 import DICOMDIR, MEDIA_STORAGE_SOP_CLASS, META_AT, PREFIX_AT, TRANSFER_SYNTAX, MetaReader
+from radiolith.dicom.plain import Kept
 from radiolith.dicom.sniff import actual_encoding
 from radiolith.dicom.syntax import Encoding
-from radiolith.dicom.walk import Kept, Walk
+from radiolith.dicom.walk import Walk
 from radiolith.dicom.wanted import (
     EXTENDED_OFFSET_TABLE,
     SERIES_INSTANCE_UID,

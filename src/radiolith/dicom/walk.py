@@ -15,31 +15,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from radiolith.dicom import dictionary
-from radiolith.dicom.element import (
-    EXPLICIT_BE,
-    EXPLICIT_LE,
-    FRAGMENTED,
-    IMPLICIT_BE,
-    IMPLICIT_LE,
-    ITEM,
-    ITEM_END,
-    LONG_FORM,
-    SEQUENCE_END,
-    SHORT_FORM,
-    UINT_BE,
-    UINT_LE,
-    header,
-)
-from radiolith.dicom.fragments import PREFIX, Fragments
+from radiolith.dicom import dictionary, plain
+from radiolith.dicom.element import FRAGMENTED, IMPLICIT_BE, IMPLICIT_LE, ITEM, ITEM_END, SEQUENCE_END, header
+from radiolith.dicom.fragments import Fragments, PixelElement
 from radiolith.dicom.limits import UNDEFINED, Limits, Unparsable, exceeded
+from radiolith.dicom.plain import Kept
 from radiolith.dicom.syntax import IMPLICIT, Encoding
 from radiolith.dicom.wanted import EXTENDED_OFFSET_TABLE, PIXEL_DATA, PIXEL_TAGS, SPECIFIC_CHARACTER_SET, Wanted
 
-Kept = dict[int, tuple[str, bytes]]
-
 _ENDLESS = 1 << 62
-_BULK_GROUP = 0x7FE00000  # from here on, and for delimiters, the careful step decides
 _WARNINGS_MAX = 20  # an object is as warned after 20 as after 20,000
 _NOTHING: Mapping[int, str] = {}
 _ITEM_LEVEL: Mapping[int, str] = {SPECIFIC_CHARACTER_SET: "CS"}
@@ -59,16 +43,6 @@ class _Level(NamedTuple):
     want: Mapping[int, str]
     keep: Kept
     last: int
-
-
-class PixelElement(NamedTuple):
-    """The top-level pixel data element. `length` is UNDEFINED where fragments follow."""
-
-    tag: int
-    vr: str
-    offset: int
-    start: int
-    length: int
 
 
 class Walk:
@@ -110,10 +84,7 @@ class Walk:
                 continue
             try:
                 if self._kind == ELEMENTS:
-                    if self._encoding.implicit:
-                        self._plain_implicit(buffer, base)
-                    else:
-                        self._plain_explicit(buffer, base)
+                    self._plain(buffer, base)
                     if self.position >= end or self.position >= self._stop:
                         continue
                     done = self._element(buffer, base)
@@ -121,7 +92,7 @@ class Walk:
                     done = self._item(buffer, base)
                 else:
                     if self._kind == PIXELS and self.fragments is not None and self.fragments.walked_bot:
-                        self._plain_fragments(self.fragments, buffer, base)
+                        self.position = self.fragments.run(buffer, base, self.position, self._encoding.big)
                         if self.position >= end:
                             continue
                     done = self._fragment(buffer, base)
@@ -157,80 +128,15 @@ class Walk:
         pixels = self.pixels
         return pixels is not None and pixels.length != UNDEFINED and pixels.start + pixels.length > total
 
-    # ------------------------------------------------------------ the hot loops
+    # ------------------------------------------------------------ many elements at once
 
-    def _plain_explicit(self, buffer: bytes, base: int) -> None:
-        """Over elements in order, of defined length and no sequences, keeping the wanted ones."""
-        big = self._encoding.big
-        head, uint = (EXPLICIT_BE, UINT_BE) if big else (EXPLICIT_LE, UINT_LE)
-        short, long = SHORT_FORM.get, LONG_FORM.get
-        want, keep, last = self._want, self._keep, self._last
-        size, value_max = len(buffer), self._limits.value_bytes
-        at, stop = self.position - base, self._stop - base
-        edge = min(size - 12, stop - 8)
-        count = kept = 0
-        floor, disorder = self._floor(), False
-        while at <= edge:
-            group, element, code, length = head(buffer, at)
-            tag = group << 16 | element
-            if not floor < tag < _BULK_GROUP:
-                break
-            vr = short(code)
-            if vr is not None:
-                after = at + 8 + length
-            else:
-                vr = long(code)
-                if vr is None or vr == "SQ":
-                    break
-                length = uint(buffer, at + 8)[0]
-                if length == UNDEFINED:
-                    break
-                after = at + 12 + length
-            if after > stop:
-                break
-            if tag in want:
-                if after > size or length > value_max:
-                    break
-                keep[tag] = vr, buffer[after - length : after]
-                kept += length
-            if tag <= last:
-                disorder = True
-            last = tag
-            at = after
-            count += 1
-        self.position, self._last = base + at, last
-        self._account(count, kept)
-        if disorder:
-            self._warn(_DISORDER)
-
-    def _plain_implicit(self, buffer: bytes, base: int) -> None:
-        """The same for implicit VR, where only the dictionary tells a sequence."""
-        head = IMPLICIT_BE if self._encoding.big else IMPLICIT_LE
-        sequences = dictionary.SEQUENCES
-        want, keep, last = self._want, self._keep, self._last
-        size, value_max = len(buffer), self._limits.value_bytes
-        at, stop = self.position - base, self._stop - base
-        edge = min(size, stop) - 8
-        count = kept = 0
-        floor, disorder = self._floor(), False
-        while at <= edge:
-            group, element, length = head(buffer, at)
-            tag = group << 16 | element
-            if not floor < tag < _BULK_GROUP or length == UNDEFINED or tag in sequences:
-                break
-            after = at + 8 + length
-            if after > stop:
-                break
-            if tag in want:
-                if after > size or length > value_max:
-                    break
-                keep[tag] = want[tag], buffer[after - length : after]
-                kept += length
-            if tag <= last:
-                disorder = True
-            last = tag
-            at = after
-            count += 1
+    def _plain(self, buffer: bytes, base: int) -> None:
+        """Over plain elements, see `plain`."""
+        run = plain.implicit if self._encoding.implicit else plain.explicit
+        bounds = self._last, self._floor(), self._limits.value_bytes
+        at, last, count, kept, disorder = run(
+            buffer, self.position - base, self._stop - base, bounds, (self._want, self._keep), self._encoding.big
+        )
         self.position, self._last = base + at, last
         self._account(count, kept)
         if disorder:
@@ -238,21 +144,7 @@ class Walk:
 
     def _floor(self) -> int:
         """Tags up to this one are not plain: zeros are padding, and behind the pixel data an element may be junk."""
-        return _BULK_GROUP if self.pixels is not None and not self._stack else 0
-
-    def _plain_fragments(self, pixels: Fragments, buffer: bytes, base: int) -> None:
-        """Over the fragments of the pixel data whose first bytes are all there."""
-        head = IMPLICIT_BE if self._encoding.big else IMPLICIT_LE
-        add = pixels.add
-        at, edge = self.position - base, len(buffer) - 8 - PREFIX
-        while at <= edge:
-            group, element, length = head(buffer, at)
-            if element != 0xE000 or group != 0xFFFE or length == UNDEFINED:
-                break
-            value = at + 8
-            add(base + at, base + value + length, buffer[value : value + min(length, PREFIX)])
-            at = value + length
-        self.position = base + at
+        return plain.BULK_GROUP if self.pixels is not None and not self._stack else 0
 
     # ------------------------------------------------------------ one step with all care
 
@@ -387,29 +279,13 @@ class Walk:
         if after > self._stop:
             raise Unparsable("a fragment is longer than the item that holds it")
         pixels = self.fragments if self._kind == PIXELS else None
-        if pixels is not None and not self._pixel_item(pixels, buffer, at + 8, length):
-            return False
         if pixels is None:
             self._account(1, 0)
+        else:
+            self.need = pixels.item(self.position, after, buffer[at + 8 :])
+            if self.need:
+                return False
         self.position = after
-        return True
-
-    def _pixel_item(self, pixels: Fragments, buffer: bytes, start: int, length: int) -> bool:
-        """Notes one item of the pixel data; the first one is the Basic Offset Table."""
-        table = not pixels.walked_bot
-        if table:
-            look = length if length <= self._limits.offset_table_bytes else 0
-        else:
-            look = min(length, PREFIX)
-        if start + look > len(buffer):
-            self.need = 8 + look
-            return False
-        value = buffer[start : start + look]
-        after = self.position + 8 + length
-        if table:
-            pixels.offset_table(value, after)
-        else:
-            pixels.add(self.position, after, value)
         return True
 
     # ------------------------------------------------------------ levels

@@ -23,7 +23,17 @@ from radiolith.index.codes import Code, ScopeKind
 from radiolith.index.counts import Tally, unlist_modalities
 from radiolith.index.current import POLICIES
 from radiolith.index.heldrows import read_row
-from radiolith.index.identities import UNDECIDED, HeldRow, Parent, decided, has_decisions, last_decision, load, settle, voided
+from radiolith.index.identities import (
+    UNDECIDED,
+    HeldRow,
+    Parent,
+    decided,
+    has_decisions,
+    last_decision,
+    load,
+    settle,
+    voided,
+)
 from radiolith.index.layouts import pack_layout
 from radiolith.index.person import NameKind, write_names
 from radiolith.index.session import Writer

@@ -114,6 +114,8 @@ def text_match(column: str, value: str) -> Sql:
     """Single value or wildcard matching of a text column."""
     if not has_wildcard(value):
         return Sql(f"{column} = ?", (value,))
+    if not value.strip("*"):
+        return Sql(f"{column} IS NOT NULL")
     parts: list[Sql] = []
     prefix = stem(value)
     if prefix:
@@ -194,6 +196,7 @@ class Context:
     tenant_id: int
     fuzzy: bool = False
     issuer: str = ""  # Issuer of Patient ID, when the query names one
+    rejected: bool = False  # the view
 
 
 def compile_key(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
@@ -277,14 +280,13 @@ def studies_of(patients: Sql) -> Sql:
 
 def _identifier(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
     """Any identifier of the patient: the one in the header of the first instance, and those other headers claim."""
-    local = "EXISTS (SELECT 1 FROM patients p0 WHERE p0.id = x.patient_id AND p0.issuer = ?)"
-    issued = Sql(f" AND (x.issuer = ? OR {local})", (context.issuer,) * 2) if context.issuer else Sql("")
-    match = any_of([text_match("x.value", value) for value in values])
     tables = ("patient_identifiers", "claimed_identifiers")
+    issued = {table: _issued_by(table, context.issuer) for table in tables}
+    match = any_of([text_match("x.value", value) for value in values])
     of_row = [
         Sql(
-            f"EXISTS (SELECT 1 FROM {table} x WHERE x.patient_id = p.id AND {match.text}{issued.text})",  # noqa: S608
-            (*match.params, *issued.params),
+            f"EXISTS (SELECT 1 FROM {table} x WHERE x.patient_id = p.id AND {match.text}{issued[table].text})",  # noqa: S608
+            (*match.params, *issued[table].params),
         )
         for table in tables
     ]
@@ -293,8 +295,8 @@ def _identifier(context: Context, attribute: Attribute, values: Sequence[str]) -
     patients = union(
         [
             Sql(
-                f"SELECT x.patient_id AS id FROM {table} x WHERE x.tenant_id = ? AND {one.text}{issued.text}",  # noqa: S608
-                (context.tenant_id, *one.params, *issued.params),
+                f"SELECT x.patient_id AS id FROM {table} x WHERE x.tenant_id = ? AND {one.text}{issued[table].text}",  # noqa: S608
+                (context.tenant_id, *one.params, *issued[table].params),
             )
             for table in tables
             for one in (text_match("x.value", value) for value in values)
@@ -302,6 +304,18 @@ def _identifier(context: Context, attribute: Attribute, values: Sequence[str]) -
     )
     exact = not any(has_wildcard(value) for value in values)
     return Condition(attribute, any_of(of_row), Driver(3 if exact else 7, studies_of(patients), patients))
+
+
+def _issued_by(table: str, issuer: str) -> Sql:
+    """The identifier's issuer, by its universal id or, for the header's own identifier, by its local name."""
+    if not issuer:
+        return Sql("")
+    if table == "claimed_identifiers":
+        return Sql(" AND x.issuer = ?", (issuer,))
+    local = (
+        "EXISTS (SELECT 1 FROM patients p0 WHERE p0.id = x.patient_id AND p0.patient_id = x.value AND p0.issuer = ?)"
+    )
+    return Sql(f" AND (x.issuer = ? OR {local})", (issuer, issuer))
 
 
 def _name(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
@@ -423,7 +437,15 @@ def _modalities(context: Context, attribute: Attribute, values: Sequence[str]) -
 
 def _classes(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:
     numbers = [codes.number_of(context.read, codes.Code.SOP_CLASS, 0, value) for value in values]
-    parts = [Sql("(',' || s.classes || ',') LIKE ?", (f"%,{one},%",)) for one in numbers if one is not None]
+    known = tuple(one for one in numbers if one is not None)
+    if context.rejected and known:  # the column lists what is visible
+        marks = ", ".join("?" * len(known))
+        sql = (
+            "EXISTS (SELECT 1 FROM series m CROSS JOIN instances n WHERE m.study_id = s.id AND m.rejected > 0"  # noqa: S608
+            f" AND n.series_id = m.id AND n.current = 1 AND n.reason > 0 AND n.class IN ({marks}))"
+        )
+        return Condition(attribute, Sql(sql, known))
+    parts = [Sql("(',' || s.classes || ',') LIKE ?", (f"%,{one},%",)) for one in known]
     return Condition(attribute, any_of(parts) if parts else NEVER)
 
 

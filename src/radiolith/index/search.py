@@ -110,7 +110,8 @@ class _Search:
         matches = [(match.path, _values(match.values)) for match in self.query.matches]
         issuer = next((values for path, values in matches if path == (0x00100021,) and len(values) == 1), ("",))[0]
         paired = issuer and issuer != '""' and any(path == (0x00100020,) and values for path, values in matches)
-        context = Context(self.read, self.tenant_id, self.query.fuzzy, issuer if paired else "")
+        rejected = self.query.view == "rejected"
+        context = Context(self.read, self.tenant_id, self.query.fuzzy, issuer if paired else "", rejected)
         for path, values in matches:
             self.asked.append(path)
             if values and not (paired and path == (0x00100021,)):

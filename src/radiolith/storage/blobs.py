@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from radiolith.model import Blob, Damaged, Failure, Kind, NotFound, Place
 from radiolith.storage.backends import Backend, Known, Problem, Recovered, SegmentInfo
 from radiolith.storage.crypto import ChunkOpener, chunk_span, open_meta
-from radiolith.storage.drafts import Draft
+from radiolith.storage.drafts import SMALL, Draft
 from radiolith.storage.format import CHUNK, RECORD_HEADER_SIZE, TAG, Buffer, Malformed
 from radiolith.storage.pool import POOL_BYTES, Pool
 from radiolith.storage.segments import Record, read_record
@@ -36,12 +36,14 @@ class Log:
         backend: Backend,
         *,
         pool_bytes: int = POOL_BYTES,
+        small: int = SMALL,
         clock: Callable[[], int] = microseconds,
         random: Callable[[int], bytes] = os.urandom,
     ):
         self.backend = backend
         self.tier = backend.tier
         self._pool = Pool(pool_bytes)
+        self._small = small
         self._clock = clock
         self._random = random
         self._thread = threading.local()
@@ -51,7 +53,9 @@ class Log:
     def begin(self, tenant: bytes, kind: Kind) -> Draft:
         """A new record of a tenant (its 16-byte uid). Raises NoSpace when the disk is down to its reserve."""
         self.backend.check_space()
-        return Draft(tenant, kind, pool=self._pool, open_stream=self.backend.stream, random=self._random)
+        return Draft(
+            tenant, kind, pool=self._pool, open_stream=self.backend.stream, random=self._random, small=self._small
+        )
 
     def commit(self, drafts: Sequence[Draft]) -> list[Place | None]:
         """Make sealed drafts durable; blocks. One answer per draft, in order.
@@ -190,4 +194,4 @@ class Log:
         self.backend.close()
 
 
-__all__ = ["Buffer", "Draft", "Log", "Record", "microseconds"]
+__all__ = ["SMALL", "Buffer", "Draft", "Log", "Record", "microseconds"]

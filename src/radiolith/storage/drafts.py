@@ -34,6 +34,7 @@ class Draft:
         pool: Pool,
         open_stream: Callable[[], Stream],
         random: Callable[[int], bytes],
+        small: int = SMALL,
     ):
         self.tenant = tenant
         self.kind = kind
@@ -43,6 +44,7 @@ class Draft:
         self.place: Place | None = None
         self.failure: Failure | None = None
         self._pool = pool
+        self._small = small
         self._open_stream = open_stream
         self._sealer = ChunkSealer(self.key, tenant, self.object_id)
         self._plain: bytearray | None = (
@@ -139,7 +141,7 @@ class Draft:
     def _seal_chunk(self, plain: Buffer, *, last: bool) -> None:
         used = len(plain) + TAG
         slab = None
-        if self._stream is None and self.size <= SMALL:
+        if self._stream is None and self.size <= self._small:
             slab = self._pool.take_to_hold()
         if slab is None:
             self._to_stream()

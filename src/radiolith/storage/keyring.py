@@ -36,6 +36,7 @@ class Keyring:
         self._near = sorted(self._places, key=lambda place: place.shared)  # files answer faster
         self._lock = threading.Lock()
         self._end = -1  # entries durable in every place, as far as this process knows; -1: look again
+        self._suspect: int | None = None  # from here on a sync failed: what reads back may be absent on the disk
         self.seen = 0
         self.id = self._open(clock, random)
         with self._locked():
@@ -101,13 +102,18 @@ class Keyring:
         raise Unavailable("The keyring is being written by too many nodes at once", retry_after=1)
 
     def _write(self, start: int, slots: bytes) -> bool:
-        self._end = -1  # until every place has it, the next append looks again
+        self._doubt(start)  # until every place has it
         if not self._places[0].append(start, slots):
             return False
         for place in self._places[1:]:
             if not place.append(start, slots):
                 self._settle()  # another node has just mended this place
+        self._suspect = None
         return True
+
+    def _doubt(self, start: int) -> None:
+        self._end = -1  # the next append looks again
+        self._suspect = start if self._suspect is None else min(start, self._suspect)
 
     def _settle(self, *, look: bool = True) -> None:
         """Bring every place to the same end. Under the lock. Raises NoSpace or Unavailable."""
@@ -115,11 +121,15 @@ class Keyring:
         if all(count == self._end for count in counts):
             return
         for _ in range(_TRIES):
+            for place in self._places:
+                place.sync()
             counts = [place.count() for place in self._places]
             tails = [self._valid_end(place, count) for place, count in zip(self._places, counts, strict=True)]
-            end = max(stop for _, stop in tails)
-            if self._mend(min(min(start, stop) for start, stop in tails), end):
-                self._end = end
+            start, end = min(min(tail) for tail in tails), max(stop for _, stop in tails)
+            failed = self._suspect is not None and self._suspect < end
+            self._doubt(start)
+            if self._mend(min(start, self._suspect or 0), end, again=failed):
+                self._end, self._suspect = end, None
                 return
         raise Unavailable("The keyring's places could not be brought together", retry_after=1)
 
@@ -139,21 +149,25 @@ class Keyring:
             end += 1
         return durable, end
 
-    def _mend(self, start: int, end: int) -> bool:
+    def _mend(self, start: int, end: int, *, again: bool = False) -> bool:
         """Write entries start..end-1 to every place that lacks one, from one that has it, place 0 first; cut what is
         behind. Entries that are not in every place come from a process that died: they are written again even where
         they are valid, since it may not have come to its sync."""
         for at in range(start, end, _WINDOW):
             stop = min(end, at + _WINDOW)
             raw = [place.slots(at, stop) for place in self._places]
+            raw = [slots[: len(slots) // SLOT * SLOT] for slots in raw]  # a file may end inside a slot
             best = b"".join(self._best(position, at, raw) for position in range(at, stop))
             everywhere = all(mine == best for mine in raw)
             for place, mine in zip(self._places, raw, strict=True):
                 if place.shared:
                     if not self._mend_shared(place, at, mine, best):
                         return False
-                elif not everywhere:
-                    place.replace(at, best)
+                elif again or not everywhere:
+                    if again or mine != best[: len(mine)] or place is self._places[0]:
+                        place.replace(at, best[: len(mine)])
+                    if len(mine) < len(best):
+                        place.append(at + len(mine) // SLOT, best[len(mine) :])
         for place in self._places:
             if place.count() > end:
                 place.cut(end)
@@ -249,10 +263,12 @@ class Keyring:
                 if header is None or _identity(header) != self.id:
                     place.replace_header(self._any_header())
             self._settle()
-            if not self._mend(0, self._end):
-                self._end = -1
+            end = self._end
+            self._doubt(0)
+            if self._mend(0, end):
+                self._end, self._suspect = end, None
             lost: list[Problem] = []
-            for _ in self._range(0, max(self._end, 0), lost.append):
+            for _ in self._range(0, end, lost.append):
                 pass
             return len(lost)
 

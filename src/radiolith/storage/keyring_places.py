@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
-from radiolith.model import NotFound, Unavailable
+from radiolith.model import Failure, NotFound, Unavailable
 from radiolith.storage.backends.bucket import Bucket
 from radiolith.storage.backends.disk import Disk, File, failure, read_bytes, write_all
 from radiolith.storage.slots import SLOT
@@ -52,7 +53,7 @@ class KeyringPlace(Protocol):
         ...
 
     def sync(self) -> None:
-        """Make durable what others may have written."""
+        """Make durable what others may have written, and read from the disk itself next."""
         ...
 
     def lock(self) -> bool:
@@ -75,6 +76,7 @@ class KeyringFile:
         try:
             if self._file is None:
                 self._file = self._disk.open(self._path, write=True)
+                self.sync()  # its maker may have died before the header reached the disk
             found = bytes(read_bytes(self._file, 0, SLOT))
         except FileNotFoundError:
             return None
@@ -95,6 +97,7 @@ class KeyringFile:
                 self._file = self._disk.open(self._path, write=True)
             self._file.lock(wait=True)
             try:
+                self.sync()
                 found = bytes(read_bytes(self._file, 0, SLOT))
                 if len(found) < SLOT or not any(found):  # new, or its maker died before it was written
                     write_all(self._file, [header], 0)
@@ -123,7 +126,12 @@ class KeyringFile:
             return b""  # unreadable sectors are damage, and the other place helps
 
     def append(self, start: int, slots: bytes) -> bool:
-        self._write(slots, (start + 1) * SLOT)
+        try:
+            self._write(slots, (start + 1) * SLOT)
+        except Failure:
+            with suppress(Failure):  # what reads back may be absent on the disk: nobody is to take it for durable
+                self.cut(start)
+            raise
         return True
 
     def replace(self, position: int, slots: bytes) -> None:
@@ -139,6 +147,7 @@ class KeyringFile:
     def sync(self) -> None:
         try:
             self._opened().sync()
+            self._opened().evict(0, 0)
         except OSError as error:
             raise failure(error, "writing the keyring") from error
 

@@ -144,7 +144,7 @@ class Pages:
         uid = _uid(request, "study")
         study = await self._study(principal, uid)
         series = await self._search(principal, Level.SERIES, {rows.STUDY: uid}, rows.SERIES_COLUMNS, limit=200)
-        lines = [rows.SeriesLine.of(row) for row in series.rows]
+        lines = sorted((rows.SeriesLine.of(row) for row in series.rows), key=lambda line: line.order)
         return render(request, "study.html", who=principal.name, study=study, series=lines, far=series.more)
 
     async def series(self, request: Request, principal: Principal) -> Response:

@@ -16,6 +16,10 @@ STUDY_COLUMNS: tuple[int, ...] = (
 )  # fmt: skip
 """What the study list shows beside the UID."""
 SERIES_COLUMNS: tuple[int, ...] = (0x00080060, 0x0008103E, 0x00200011, 0x00201209)
+WITHOUT_PICTURES = frozenset(
+    "ANN ASMT AU DOC ECG EPS FID HD IOL KER KO LEN OAM PLAN PR REG RESP RTPLAN RTRECORD RTSTRUCT SMR SR STAIN TEXTUREMAP VA".split()
+)
+"""Modalities (PS3.3 C.7.3.1.1.1) whose objects are documents, signals or geometry."""
 INSTANCE_COLUMNS: tuple[int, ...] = (0x00080016, 0x00200013, 0x00280008, 0x00280010, 0x00280011)
 
 
@@ -95,6 +99,15 @@ class SeriesLine:
     modality: str
     description: str
     instances: int
+
+    @property
+    def has_pictures(self) -> bool:
+        return self.modality not in WITHOUT_PICTURES
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Series in the order of their numbers, those without one last."""
+        return int(self.number) if self.number.lstrip("-").isdecimal() else 1 << 40, self.uid
 
     @staticmethod
     def of(row: Row) -> SeriesLine:
