@@ -13,6 +13,7 @@ import pytest
 
 from radiolith import config, metrics
 from radiolith.model import Damaged, Level, Unavailable
+from radiolith.web import rows
 from radiolith.web.measure import route_of
 from tests.web.world import HOST, World, study
 
@@ -285,3 +286,28 @@ def test_api_failures_have_their_status(world: World) -> None:
 def test_status_needs_the_right(world: World) -> None:
     assert world.client().get("/api/v1/status", headers=BEARER).json() == {"instances": 7}
     assert world.signed_in().get("/api/v1/status").status_code == 200
+
+
+# ---------------------------------------------------------------- words
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("Müller^Jörg^^Dr.", "Müller, Jörg (Dr.)"),
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada, Tarou · 山田 太郎"),
+        ("Doe^Jane^Q", "Doe, Jane Q"),
+        ("=山田^太郎", "山田 太郎"),
+        ("SINGLE", "SINGLE"),
+        ("", ""),
+        ("^^^^^^^^", ""),
+    ],
+)
+def test_names_as_people_write_them(value: str, shown: str) -> None:
+    assert rows.person(value) == shown
+
+
+def test_series_are_in_the_order_of_their_numbers() -> None:
+    numbers = ["10", "", "2", "-1", "--1", "9" * 40]
+    lines = [rows.SeriesLine(f"1.{at}", number, "CT", "", 1) for at, number in enumerate(numbers)]
+    assert [line.number for line in sorted(lines, key=lambda line: line.order)][:3] == ["-1", "2", "10"]

@@ -5,6 +5,7 @@ Owns: the translation of DICOM values into words. Must never: escape for HTML (t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from radiolith.model import Row
@@ -17,7 +18,8 @@ STUDY_COLUMNS: tuple[int, ...] = (
 """What the study list shows beside the UID."""
 SERIES_COLUMNS: tuple[int, ...] = (0x00080060, 0x0008103E, 0x00200011, 0x00201209)
 WITHOUT_PICTURES = frozenset(
-    "ANN ASMT AU DOC ECG EPS FID HD IOL KER KO LEN OAM PLAN PR REG RESP RTPLAN RTRECORD RTSTRUCT SMR SR STAIN TEXTUREMAP VA".split()
+    ("ANN", "ASMT", "AU", "DOC", "ECG", "EPS", "FID", "HD", "IOL", "KER", "KO", "LEN", "OAM", "PLAN", "PR", "REG")
+    + ("RESP", "RTPLAN", "RTRECORD", "RTSTRUCT", "SMR", "SR", "STAIN", "TEXTUREMAP", "VA")
 )
 """Modalities (PS3.3 C.7.3.1.1.1) whose objects are documents, signals or geometry."""
 INSTANCE_COLUMNS: tuple[int, ...] = (0x00080016, 0x00200013, 0x00280008, 0x00280010, 0x00280011)
@@ -107,7 +109,7 @@ class SeriesLine:
     @property
     def order(self) -> tuple[int, str]:
         """Series in the order of their numbers, those without one last."""
-        return int(self.number) if self.number.lstrip("-").isdecimal() else 1 << 40, self.uid
+        return int(self.number) if re.fullmatch(r"-?[0-9]{1,12}", self.number) else 1 << 40, self.uid
 
     @staticmethod
     def of(row: Row) -> SeriesLine:
