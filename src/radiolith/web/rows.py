@@ -17,10 +17,10 @@ STUDY_COLUMNS: tuple[int, ...] = (
 )  # fmt: skip
 """What the study list shows beside the UID."""
 SERIES_COLUMNS: tuple[int, ...] = (0x00080060, 0x0008103E, 0x00200011, 0x00201209)
-WITHOUT_PICTURES = frozenset(
-    ("ANN", "ASMT", "AU", "DOC", "ECG", "EPS", "FID", "HD", "IOL", "KER", "KO", "LEN", "OAM", "PLAN", "PR", "REG")
-    + ("RESP", "RTPLAN", "RTRECORD", "RTSTRUCT", "SMR", "SR", "STAIN", "TEXTUREMAP", "VA")
-)
+WITHOUT_PICTURES = frozenset({
+    "ANN", "ASMT", "AU", "DOC", "ECG", "EPS", "FID", "HD", "IOL", "KER", "KO", "LEN", "OAM", "PLAN", "PR", "REG",
+    "RESP", "RTPLAN", "RTRECORD", "RTSTRUCT", "SMR", "SR", "STAIN", "TEXTUREMAP", "VA",
+})  # fmt: skip
 """Modalities (PS3.3 C.7.3.1.1.1) whose objects are documents, signals or geometry."""
 INSTANCE_COLUMNS: tuple[int, ...] = (0x00080016, 0x00200013, 0x00280008, 0x00280010, 0x00280011)
 
