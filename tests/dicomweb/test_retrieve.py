@@ -113,6 +113,19 @@ async def test_what_is_not_there(edge: Edge, slices: list[Held], target: str) ->
     assert reply.status == 404 and reply.headers["content-type"] == "application/problem+json"
 
 
+async def test_uids_that_are_attacks_stay_names(edge: Edge, archive: FakeArchive) -> None:
+    """What a stored object calls itself ends no header and climbs out of no folder."""
+    layout = Layout(LE, 0, 4, 4, 4)
+    for sop in ("../../etc/x", "1\r\nX-Evil: 1\r\n\r\n--b", "..", '1"2'):
+        archive.add(Identity("1.4", "1.4.1", sop), b"data", layout, "1.2.3")
+    reply = await ask(edge, "GET", "/studies/1.4")
+    assert len(reply.parts) == 4 and not any("x-evil" in headers for headers, _ in reply.parts)
+    archived = await ask(edge, "GET", "/studies/1.4/archive")
+    with zipfile.ZipFile(io.BytesIO(archived.body)) as file:
+        names = file.namelist()
+    assert all(name.startswith("1.4/1.4.1/_") and name.count("/") == 2 and '"' not in name for name in names)
+
+
 # ---------------------------------------------------------------- metadata
 
 

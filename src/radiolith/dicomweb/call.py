@@ -14,7 +14,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from time import monotonic
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from starlette.types import Receive, Scope
 
@@ -32,6 +32,7 @@ RATE_MIN = 512.0
 
 _HOST = re.compile(r"[0-9A-Za-z_.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_SEGMENT = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]*")
 _UID = re.compile(r"[0-9A-Za-z._-]{1,128}")  # lenient: real objects have letters and 70 characters, and must be found
 
 
@@ -91,6 +92,13 @@ class Call:
                 shown = name if len(name) <= 64 else name[:64] + "..."
                 self.warnings.append(f"The parameter {shown} is not supported and was ignored")
 
+    def check_charset(self) -> None:
+        """Documents are written in UTF-8; NotAcceptable for a client that takes only something else."""
+        charset = self.one("charset") or self.header(b"accept-charset") or "utf-8"
+        named = {name.partition(";")[0].strip().lower() for name in charset.split(",")}
+        if not named & {"utf-8", "utf8", "*"}:
+            raise accept.NotAcceptable("documents are written in UTF-8", ("utf-8",))
+
     def warning_headers(self) -> list[tuple[str, str]]:
         return [("warning", status.warning(self.service, text)) for text in dict.fromkeys(self.warnings)]
 
@@ -147,6 +155,11 @@ def checked_uid(text: str) -> str:
     if not _UID.fullmatch(text):
         raise NotFound("there is nothing by that name")
     return text
+
+
+def url_segment(uid: str) -> str:
+    """A UID from a stored object as a segment of a URL or a file name: nothing in it can end a header or climb a path."""
+    return uid if _SEGMENT.fullmatch(uid) else "_" + quote(uid, safe="")
 
 
 def parse_query(query: bytes) -> dict[str, list[str]]:

@@ -54,6 +54,7 @@ async def instances(call: Call) -> Reply:
 
 async def _search(call: Call, level: Level) -> Reply:
     choice = accept.documents(call.accepted(), "the results")
+    call.check_charset()
     scoped = "study" in call.names
     query, cut = read(call, level, scoped)
     in_pages = scoped and not query.cursor and not query.offset and query.limit > PAGE

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from radiolith.dicom.reader import Scan, text
 from radiolith.dicomweb import status
 from radiolith.dicomweb.accept import Choice
-from radiolith.dicomweb.call import Call
+from radiolith.dicomweb.call import Call, url_segment
 from radiolith.dicomweb.respond import Answer
 from radiolith.dicomweb.rows import rows_json, rows_xml
 from radiolith.dicomweb.status import UnsupportedMedia
@@ -109,8 +109,8 @@ class Outcomes:
         stored = [receipt for receipt in self._receipts if receipt.identity is not None]
         row: Row = {}
         studies = {receipt.identity.study for receipt in stored if receipt.identity is not None}
-        if self._study or len(studies) == 1:
-            row[0x00081190] = ("UR", f"{service}/studies/{self._study or studies.pop()}")
+        if self._study or (len(studies) == 1 and all(studies)):
+            row[0x00081190] = ("UR", f"{service}/studies/{url_segment(self._study or studies.pop())}")
         failed = [f for f in self._failures if isinstance(f, StudyMismatch)]
         if failed:
             row[0x00081198] = ("SQ", [_failed(failure) for failure in failed])
@@ -134,8 +134,8 @@ def _referenced(receipt: Receipt, service: str) -> Row:
         raise TypeError("an object in quarantine has no identity to refer to")
     row: Row = {0x00081150: ("UI", receipt.sop_class), 0x00081155: ("UI", identity.sop)}
     if identity.study:
-        url = f"{service}/studies/{identity.study}/series/{identity.series}/instances/{identity.sop}"
-        row[0x00081190] = ("UR", url)
+        study, series, sop = map(url_segment, (identity.study, identity.series, identity.sop))
+        row[0x00081190] = ("UR", f"{service}/studies/{study}/series/{series}/instances/{sop}")
     if receipt.outcome is Outcome.VERSION:
         row[0x00081196] = ("US", status.VERSION_KEPT)
         row[0x00000902] = ("LO", _comment(receipt.reason))

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 
 from radiolith.archive.ports import Stream
 from radiolith.dicomweb import byteranges
-from radiolith.dicomweb.call import Call
+from radiolith.dicomweb.call import Call, url_segment
 from radiolith.dicomweb.respond import Answer, Headers, Streamed
 from radiolith.model import Held
 
@@ -39,7 +39,8 @@ def etag(helds: Iterable[Held], *what: object) -> str:
 
 def instance_url(call: Call, held: Held) -> str:
     i = held.identity
-    return f"{call.service}/studies/{i.study}/series/{i.series}/instances/{i.sop}"
+    study, series, sop = url_segment(i.study), url_segment(i.series), url_segment(i.sop)
+    return f"{call.service}/studies/{study}/series/{series}/instances/{sop}"
 
 
 def bulk_template(call: Call) -> str:

@@ -14,7 +14,7 @@ from itertools import groupby
 from radiolith.archive.ports import Stream
 from radiolith.dicomweb import accept
 from radiolith.dicomweb.accept import AS_STORED, EXPLICIT_LE, Choice, NotAcceptable
-from radiolith.dicomweb.call import Call
+from radiolith.dicomweb.call import Call, url_segment
 from radiolith.dicomweb.multipart import Writer, content_type
 from radiolith.dicomweb.resources import (
     Reply,
@@ -79,7 +79,8 @@ async def _possible(call: Call, helds: Sequence[Held], wanted: tuple[str, ...]) 
     """406 before the first byte: one object of each stored form is tried."""
     if not wanted or AS_STORED in wanted:
         return
-    for held in {(h.layout.transfer_syntax, h.layout.pixels): h for h in helds}.values():
+    forms = {(h.layout.transfer_syntax, h.layout.pixels, h.layout.bits_allocated, h.layout.samples): h for h in helds}
+    for held in forms.values():
         await _part10(call, held, wanted)
 
 
@@ -125,7 +126,7 @@ async def _parts(call: Call, opened: AsyncIterator[tuple[Held, Stream]], boundar
 
 def _file_name(held: Held) -> str:
     i = held.identity
-    return "/".join(part for part in (i.study, i.series, i.sop + ".dcm") if part)
+    return "/".join(url_segment(uid) for uid in (i.study, i.series, i.sop) if uid) + ".dcm"
 
 
 # ---------------------------------------------------------------- metadata
@@ -135,7 +136,7 @@ async def metadata(call: Call) -> Reply:
     """GET …/metadata: DICOM JSON, or Native DICOM Model XML in multipart/related."""
     call.check_parameters("charset")
     choice = accept.documents(call.accepted(), "the metadata")
-    _utf8_only(call)
+    call.check_charset()
     helds = await located(call)
     tag = etag(helds, choice, call.service)
     headers = call.warning_headers()
@@ -150,13 +151,6 @@ async def metadata(call: Call) -> Reply:
         return Answer(body, choice.media, headers=headers, etag=tag, coding=True)
     pieces = call.archive.retrieve.series_metadata(helds, bulk_template(call))
     return Streamed(pieces, choice.media, headers=headers, etag=tag, coding=True)
-
-
-def _utf8_only(call: Call) -> None:
-    charset = call.one("charset") or call.header(b"accept-charset") or "utf-8"
-    named = {name.partition(";")[0].strip().lower() for name in charset.split(",")}
-    if not named & {"utf-8", "utf8", "*"}:
-        raise NotAcceptable("documents are written in UTF-8", ("utf-8",))
 
 
 async def _metadata_parts(call: Call, helds: Sequence[Held], choice: Choice, boundary: str) -> AsyncIterator[bytes]:
