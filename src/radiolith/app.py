@@ -44,12 +44,12 @@ from radiolith.archive.versions import Versions
 from radiolith.codecs.sandbox import Decoders, Zygote, start_zygote
 from radiolith.config import Settings
 from radiolith.dicomweb.routes import Edge
-from radiolith.index import migrations
+from radiolith.index import migrations, segments
 from radiolith.index.accounts import tenants as accounts_of
 from radiolith.index.database import Database, open_database
 from radiolith.jobs.housekeeping import Housekeeping, Parts
 from radiolith.jobs.merging import Merging
-from radiolith.model import BadInput, Conflict, Fact, Principal
+from radiolith.model import BadInput, Conflict, Fact, Failure, Principal
 from radiolith.storage.backends.steps_file import open_steps
 from radiolith.storage.blobs import Log, microseconds
 from radiolith.storage.cache import Cache
@@ -104,6 +104,7 @@ def build(settings: Settings, name: str, decoders: Callable[[], Decoders], cache
     store = Log(open_backend(settings.tiers.hot, steps=steps), pool_bytes=settings.limits.pool_bytes)
     keyring = open_keyring(settings.keys.keyring, settings.tiers.hot, steps=steps)
     keys = Keys(read_root_key(Path(settings.keys.root)), keyring)
+    keys.follow_from(_named_scopes(database))
     committer = Committer(commit.Parts(keys, store, database), name, settings.limits.pool_bytes, clock)
     reads = ReadAudit(database, name, clock)
     reading = Reading(store, keys, database, threads)
@@ -125,6 +126,15 @@ def build(settings: Settings, name: str, decoders: Callable[[], Decoders], cache
         settings, name, database, store, keyring, keys, committer, archive, Identities(database, settings, clock),
         accounts, condition, reads, Rebuild(store, keys, database, clock), threads,
     )  # fmt: skip
+
+
+def _named_scopes(database: Database) -> int:
+    """Keyring entries before this position are named by committed rows; 0 where there is no index yet."""
+    try:
+        with database.read() as read:
+            return segments.next_scope(read)
+    except Failure:
+        return 0
 
 
 # ---------------------------------------------------------------- a home

@@ -42,6 +42,12 @@ def sealed_segments(read: Reader) -> set[bytes]:
     return {bytes(row[0]) for row in read.all("SELECT uid FROM segments WHERE state > 0")}
 
 
+def next_scope(read: Reader) -> int:
+    """Keyring position behind the last scope that a row names."""
+    row = read.one("SELECT MAX(position) FROM (SELECT position FROM scopes ORDER BY id DESC LIMIT 1000) AS latest")
+    return int(row[0]) + 1 if row and row[0] is not None else 0
+
+
 # ---------------------------------------------------------------- nodes and leases
 
 

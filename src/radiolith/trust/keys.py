@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from radiolith.model import BadInput, Blob, Damaged, NotFound, Scope
+from radiolith.storage.backends.local import LocalDisk
 from radiolith.storage.keyring import Entry, Keyring
 
 LABELS = 100_000  # remembered labels, about 200 bytes each
@@ -55,19 +56,25 @@ class Keys:
         """Write the root check value into an empty keyring."""
         self._keyring.append(lambda seen: [] if seen else [_json({"t": "root", "check": root_check(self._root)})])
 
-    def load(self, known: Callable[[bytes], bool] | None = None) -> int:
-        """Read the whole keyring once: prove the root key, learn the tenants, remember labels the index lacks.
+    def load(self) -> int:
+        """Read the whole keyring once: prove the root key, open every label. Returns the number of entries.
 
-        known(scope id) tells whether a committed row already names the scope; such labels are found by the index and
-        need no memory. Returns the number of entries. Raises Damaged when the root key does not fit.
+        Raises Damaged when the root key does not fit or an entry does not open.
         """
         count = 0
         for entry in self._keyring.entries():
             count += 1
-            self._absorb(entry, known)
+            self._absorb(entry)
         return count
 
-    def _absorb(self, entry: Entry, known: Callable[[bytes], bool] | None = None) -> None:
+    def follow_from(self, position: int) -> None:
+        """Start to remember labels from here on: earlier entries are named by committed rows. Proves the root key."""
+        for entry in self._keyring.entries():
+            self._absorb(entry)
+            break
+        self._keyring.seen = max(self._keyring.seen, position)
+
+    def _absorb(self, entry: Entry) -> None:
         body = json.loads(entry.payload)
         match body["t"]:
             case "root":
@@ -76,9 +83,7 @@ class Keys:
             case "tenant":
                 self._tenants[bytes.fromhex(body["id"])] = _unwrap(self._root, bytes.fromhex(body["k"]), "tenant key")
             case "scope":
-                scope = Scope(bytes.fromhex(body["id"]), entry.position)
-                if known is None or not known(scope.id):
-                    self._remember(self._label(body), scope)
+                self._absorb_scope(entry)
             case other:
                 raise Damaged(f"keyring entry {entry.position} is of unknown type '{other}'; a newer version wrote it")
 
@@ -131,20 +136,35 @@ class Keys:
 
     def scopes(self, labels: Iterable[Label]) -> dict[Label, Scope]:
         """The scope of each label, created if absent: durable in every place of the keyring on return."""
-        wanted = list(dict.fromkeys(labels))
+        asked = {label: _short(label) for label in labels}
+        wanted = list(dict.fromkeys(asked.values()))
         with self._lock:
             found = {label: self._labels[label] for label in wanted if label in self._labels}
             missing = [label for label in wanted if label not in found]
             if missing:
-                for entry in self._keyring.append(lambda seen: self._propose(seen, missing)):
-                    self._absorb(entry)
-                found |= {label: self._labels[label] for label in missing}
-        return found
+                made = self._keyring.append(lambda seen: self._propose(seen, missing, found))
+                for entry in made:
+                    label, scope = self._absorb_scope(entry)
+                    found.setdefault(label, scope)
+        return {label: found[short] for label, short in asked.items()}
 
-    def _propose(self, seen: Sequence[Entry], missing: Sequence[Label]) -> list[bytes]:
+    def _propose(self, seen: Sequence[Entry], missing: Sequence[Label], found: dict[Label, Scope]) -> list[bytes]:
+        """What to append, given what others appended since we last looked; their scopes are adopted."""
         for entry in seen:
-            self._absorb(entry)
-        return [self._scope_entry(label) for label in missing if label not in self._labels]
+            body = json.loads(entry.payload)
+            if body["t"] == "scope":
+                label, scope = self._absorb_scope(entry)
+                if label in missing:
+                    found.setdefault(label, scope)
+            else:
+                self._absorb(entry)
+        return [self._scope_entry(label) for label in missing if label not in found]
+
+    def _absorb_scope(self, entry: Entry) -> tuple[Label, Scope]:
+        body = json.loads(entry.payload)
+        label, scope = self._label(body), Scope(bytes.fromhex(body["id"]), entry.position)
+        self._remember(label, scope)
+        return label, scope
 
     def _scope_entry(self, label: Label) -> bytes:
         tenant, kind, text = label
@@ -210,6 +230,14 @@ class Keys:
         return _unwrap(self.scope_key(tenant, scope), wrapped, "object key")
 
 
+def _short(label: Label) -> Label:
+    """Some files have a Study Instance UID that is none; an entry has room for the 64 characters of a real one."""
+    tenant, kind, text = label
+    if len(text.encode()) <= 64:
+        return label
+    return tenant, kind, "sha256:" + hashlib.sha256(text.encode()).hexdigest()[:56]
+
+
 def _json(body: dict[str, str]) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode("ascii")
 
@@ -230,16 +258,12 @@ def _unwrap(outer: bytes, wrapped: bytes, what: str) -> bytes:
 
 def write_root_key(path: Path, key: bytes) -> None:
     """0600, created exclusively, synced with its directory before anything is encrypted under it."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(base64.b32encode(key) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    disk = LocalDisk(str(path.parent))
+    file = disk.create(path.name)
+    file.write([base64.b32encode(key) + b"\n"], 0)
+    file.sync()
+    file.close()
+    disk.sync_directory("")
 
 
 def read_root_key(path: Path) -> bytes:
