@@ -429,8 +429,9 @@ def _jobs(node: Node, row: int) -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
         objects = node.settings.tiers.hot.url.startswith("s3:")
         merging = Merging(graph.store, graph.keys, graph.database, microseconds) if objects else None
+        verify = Verify(graph.store, graph.keyring, graph.keys, graph.database)
         parts = Parts(
-            graph.database, graph.store, graph.committer, graph.archive.commitment, graph.rebuild, merging,
+            graph.database, graph.store, graph.committer, graph.archive.commitment, verify, merging,
             microseconds, f"jobs on {socket.gethostname()}",
         )  # fmt: skip
         try:

@@ -5,6 +5,7 @@ Owns: the judgement green, amber or red, with one sentence per reason. Must neve
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,11 +14,14 @@ from typing import Any
 from radiolith.archive.accounts import Accounts
 from radiolith.archive.reading import Reading
 from radiolith.config import Settings
-from radiolith.index import facts, figures
+from radiolith.index import facts, figures, segments
 from radiolith.index.database import Database
+from radiolith.index.session import Reader
 from radiolith.model import Failure
 from radiolith.storage.blobs import Log
 
+NODE_SILENT = 120_000_000  # microseconds after which a node's word is too old
+COUNTED = 30.0  # seconds the numbers of studies and instances are good for
 FRESH = 2.0  # seconds an answer is good for: monitors of a fleet ask more often than anything changes
 
 
@@ -37,6 +41,7 @@ class Condition:
     def __init__(self, watched: Watched):
         self._watched = watched
         self._known: tuple[float, dict[str, Any]] | None = None
+        self._counted: tuple[float, dict[str, int]] | None = None
 
     async def problems(self) -> list[str]:
         """Why no work can be taken on, one sentence each; empty when it can."""
@@ -60,6 +65,12 @@ class Condition:
             "radiolith_quarantined": ("Objects in quarantine.", float(held.get("quarantined", 0))),
         }
 
+    def _held(self, read: Reader, tenant: int) -> dict[str, int]:
+        """Counting reads a row per study: not for every monitor's question."""
+        if self._counted is None or time.monotonic() - self._counted[0] > COUNTED:
+            self._counted = (time.monotonic(), figures.held(read, tenant))
+        return self._counted[1]
+
     def look(self) -> dict[str, Any]:
         """Blocks."""
         watched = self._watched
@@ -68,7 +79,7 @@ class Condition:
         try:
             who = watched.accounts.system("status")
             with watched.database.read() as read:
-                held = figures.held(read, who.tenant.id)
+                held = self._held(read, who.tenant.id)
                 if not figures.recovery_confirmed(read, who.tenant.id):
                     reasons.append(_amber(
                         "nobody has confirmed that the recovery file is in a safe place; without it a lost root key means"
@@ -84,6 +95,12 @@ class Condition:
             watched.store.backend.check_space()
         except Failure as failure:
             reasons.append(_red(str(failure)))
+        try:
+            with watched.database.read() as read:
+                for node in segments.nodes(read, since=watched.clock() - NODE_SILENT):
+                    reasons += [_red(problem) for problem in json.loads(node.body or "{}").get("problems", [])]
+        except Failure:
+            pass  # told above
         if held.get("conflicts"):
             reasons.append(_amber(f"{held['conflicts']} instances wait for a choice between two contents"))
         reasons.append(_amber("one copy of each object is kept; add a backup or a mirror"))

@@ -8,6 +8,7 @@ and read as before. Every task is repeatable: a crash repeats at most one round 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ import structlog
 
 from radiolith.archive.commit import Committer
 from radiolith.archive.commitment import Commitment
-from radiolith.archive.rebuild import Rebuild
+from radiolith.archive.verify import Verify
 from radiolith.index import accounts, audit, commitments, segments
 from radiolith.index.database import Database
 from radiolith.jobs.merging import Merging
@@ -39,7 +40,7 @@ class Parts:
     store: Log
     committer: Committer
     commitment: Commitment
-    rebuild: Rebuild
+    verify: Verify
     merging: Merging | None  # only an object store needs it
     clock: Callable[[], int]
     node: str
@@ -49,10 +50,12 @@ class Housekeeping:
     def __init__(self, parts: Parts):
         self._parts = parts
         self._started = parts.clock()
+        self._problems: list[str] = []  # what the proof of keys at the start found; the nodes table tells the others
 
     async def run(self, stop: asyncio.Event) -> None:
         """All tasks in their rhythm until `stop` is set, then one last round of the audit copy."""
         tasks = [
+            self._guarded(self._prove_keys),
             self._every(CHECKPOINT, self._checkpoint, stop),
             self._every(AUDIT, self._copy_audit, stop),
             self._every(SWEEP, self._sweep, stop),
@@ -84,6 +87,13 @@ class Housekeeping:
     async def _checkpoint(self) -> None:
         await asyncio.to_thread(self._parts.database.checkpoint)
 
+    async def _prove_keys(self) -> None:
+        """Every segment has a working key, or somebody must know at once."""
+        self._problems = await asyncio.to_thread(self._parts.verify.prove_keys)
+        for problem in self._problems:
+            log.error("a segment cannot be read", problem=problem)
+        await self._sweep()
+
     async def _copy_audit(self) -> None:
         """A follower: rows of the trail become facts, so that they outlive the database."""
         parts = self._parts
@@ -104,7 +114,7 @@ class Housekeeping:
             with parts.database.write() as tx:
                 accounts.expire_sessions(tx, now)
                 commitments.prune(tx, now)
-                segments.beat(tx, parts.node, self._started, now)
+                segments.beat(tx, parts.node, self._started, now, json.dumps({"problems": self._problems[:100]}))
 
         await asyncio.to_thread(forget)
         await parts.commitment.resume()
