@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import random
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ from requests import Session
 
 from radiolith.codecs.sandbox import Decoders
 from radiolith.dicomweb.routes import Edge
+from tests import campaign
 from tests.archive.homes import opened, principal
-from tests.dicomweb.driver import Reply, ask
+from tests.dicomweb.driver import LEAVE, Reply, ask
+from tests.dicomweb.mutations import mutated
 from tests.dicomweb.objects import STOW, ct, dataset, multipart, part10, stow_body
 from tests.dicomweb.served import Served, served
 
@@ -181,6 +184,43 @@ async def test_compressed_frames(live: Live) -> None:
     raw = await live("GET", target + "/frames/1", headers={"accept": "application/octet-stream"})
     assert raw.status == 200, raw.body
     assert np.array_equal(np.frombuffer(raw.body, ds.pixel_array.dtype), ds.pixel_array.ravel())
+
+
+async def test_a_large_multiframe_object(live: Live) -> None:
+    """Past what is held in one buffer: received, kept and cut into frames all the same."""
+    size = 512 * 512 * 2
+    frames = [bytes([n]) * size for n in range(40)]
+    big = ct(Rows=512, Columns=512, NumberOfFrames=len(frames), PixelData=b"".join(frames))
+    assert (await live.store(big, ct(sop="1.2.3.5"))).status == 200
+    target = "/studies/1.2/series/1.2.3/instances/1.2.3.4"
+    reply = await live("GET", target + "/frames/40,1,17")
+    assert [data for _, data in reply.parts] == [frames[39], frames[0], frames[16]]
+    assert (await live("GET", target + "/frames/41")).status == 404
+    part = await live("GET", target + "/bulkdata/7FE00010", headers={"range": f"bytes={size - 1}-{size}"})
+    assert part.status == 206 and part.body == b"\x00\x01"
+    whole = await live("GET", target, headers={"accept": "application/dicom"})
+    assert len(whole.body) == int(whole.headers["content-length"]) and whole.body[-1] == 39
+
+
+async def test_hostile_bodies_against_the_archive(live: Live) -> None:
+    """Clear answers only, and the next good request works."""
+    rng = random.Random(3)
+    good = stow_body([ct(sop=f"1.2.3.{n}") for n in range(3)])
+    for _ in range(campaign.count("hostile multipart bodies, real archive", 150, 20_000)):
+        reply = await live("POST", "/studies", headers=STOW, body=mutated(rng, good))
+        assert reply.status in (200, 202, 400, 409, 413, 415), reply.body
+    assert (await live.store(ct(sop="1.2.3.99"))).status == 200
+
+
+async def test_a_client_that_leaves_in_the_middle(live: Live) -> None:
+    body = stow_body([ct(sop="1.2.3.1"), ct(sop="1.2.3.2")], end=False)
+    assert (await live("POST", "/studies", headers=STOW, body=[body[:-100], LEAVE])).status == 0
+    for _ in range(200):
+        found = await live("GET", "/studies/1.2/instances")
+        if found.status == 200:
+            break
+    assert [item["00080018"]["Value"] for item in found.json] == [["1.2.3.1"]]
+    assert (await live.store(ct(sop="1.2.3.2"))).status == 200
 
 
 # ---------------------------------------------------------------- an independent client over a socket
