@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import sqlite3
@@ -17,8 +18,9 @@ import pytest
 from radiolith.index import database as discipline
 from radiolith.index import migrations, schema
 from radiolith.index.database import Database, FileLock, SqliteDatabase, file_system, open_database
+from radiolith.index.dump import dump
 from radiolith.index.migrations import check, migrate
-from radiolith.model import BadInput, LimitExceeded, Unavailable
+from radiolith.model import BadInput, Damaged, LimitExceeded, Unavailable
 from tests import campaign, postgres
 
 
@@ -295,8 +297,6 @@ def _kill(who: str, victim: subprocess.Popen[bytes], told: dict[str, int]) -> No
 
 
 def test_damage_is_named(tmp_path: Path) -> None:
-    from radiolith.model import Damaged
-
     path = tmp_path / "index.db"
     path.write_bytes(b"not a database at all" * 500)
     with pytest.raises(Damaged, match="rebuild"):
@@ -305,16 +305,14 @@ def test_damage_is_named(tmp_path: Path) -> None:
 
 def test_a_database_of_format_1_still_opens(tmp_path: Path) -> None:
     """The fixture was written by the first version; every later one must read or migrate it."""
-    kept = Path(__file__).parent / "format-1.db"
+    kept = Path(__file__).parent / "format-1.db.gz"
     path = tmp_path / "index.db"
-    path.write_bytes(kept.read_bytes())
+    path.write_bytes(gzip.decompress(kept.read_bytes()))
     assert migrate(f"sqlite:///{path}") == 1
     database = open_database(f"sqlite:///{path}")
     with database.snapshot() as read:
-        from radiolith.index.dump import dump
-
         lines = list(dump(read))
     database.close()
-    assert "\n".join(lines) + "\n" == kept.with_suffix(".jsonl").read_text()
+    assert "\n".join(lines) + "\n" == (kept.parent / "format-1.jsonl").read_text()
     assert migrations.STEPS.keys() == set(range(1, schema.VERSION + 1))
     assert sqlite3.sqlite_version_info >= (3, 35)  # RETURNING, MATERIALIZED
