@@ -45,6 +45,8 @@ def text(ds: Dataset, tag: int) -> str:
 
 def numbers(ds: Dataset, tag: int, *, default: str = "H") -> tuple[float, ...]:
     """All values as numbers; `default` is the struct code for values whose VR does not tell (US or SS, UN)."""
+    if tag not in ds:
+        return ()
     vr, value, little = raw(ds, tag)
     if vr in ("IS", "DS", "LO", "CS", "SH", "UT"):
         return _decimal(value)

@@ -13,12 +13,13 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 
 from radiolith.codecs import registry
 from radiolith.codecs.description import Lut, Overlay, PixelDescription, Window, check
 from radiolith.codecs.elements import finite, integer, items, lut, numbers, raw, swap_words, text
 from radiolith.codecs.requests import Changed, Opened
+from radiolith.codecs.sieve import sift
 from radiolith.model import BadInput
 
 _SHARED, _PER_FRAME = 0x52009229, 0x52009230
@@ -31,6 +32,8 @@ _TOP = (
 )  # fmt: skip
 _OVERLAY = (0x0010, 0x0011, 0x0015, 0x0040, 0x0050, 0x0051, 0x0100, 0x0102, 0x3000)
 _WANTED = [*_TOP, *(0x60000000 + (g << 16) + e for g in range(0, 0x20, 2) for e in _OVERLAY)]
+_WANTED_SET = frozenset(_WANTED)
+_WANTED_TAGS: list[BaseTag | int] = [Tag(t) for t in _WANTED]
 MAX_OVERLAYS = 16
 MAX_WINDOWS = 64
 
@@ -38,15 +41,15 @@ MAX_WINDOWS = 64
 def parse(data: bytes, syntax: str, *, everything: bool) -> Dataset:
     """The dataset in `data`, elements left raw; only what display needs unless `everything`. Raises BadInput."""
     row = registry.syntax(syntax)
+    tags = None
+    if not everything:
+        sifted = data if row.big_endian else sift(data, _WANTED_SET, implicit=row.implicit)
+        tags = _WANTED_TAGS if sifted is data else None
+        data = sifted
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return read_dataset(
-                BytesIO(data),
-                row.implicit,
-                not row.big_endian,
-                specific_tags=None if everything else [Tag(t) for t in _WANTED],
-            )
+            return read_dataset(BytesIO(data), row.implicit, not row.big_endian, specific_tags=tags)
     except RecursionError:
         raise BadInput("sequences nested too deeply") from None
     except Exception as error:
@@ -217,7 +220,8 @@ def palette(ds: Dataset, signed: bool) -> tuple[Lut, Lut, Lut]:
 def overlays(ds: Dataset) -> tuple[Overlay, ...]:
     """Overlay planes (PS3.3 C.9.2)."""
     found: list[Overlay] = []
-    for group in range(0x60000000, 0x60200000, 0x20000):
+    groups = sorted({t.group << 16 for t in tuple(ds.keys()) if 0x6000 <= t.group < 0x6020 and not t.group & 1})
+    for group in groups:
         rows, columns = integer(ds, group + 0x10, 0), integer(ds, group + 0x11, 0)
         if rows <= 0 or columns <= 0 or len(found) == MAX_OVERLAYS:
             continue

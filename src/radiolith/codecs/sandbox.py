@@ -187,11 +187,13 @@ class Session(_Exchange):
         self._decoders.counts.requests += 1
         loop = asyncio.get_running_loop()
         try:
-            decoder = self._decoder or await self._connect(loop)
+            waiting = self._decoder
+            decoder = waiting or await self._connect(loop, request)
             try:
                 async with asyncio.timeout(self._limits.request_seconds):
-                    for piece in wire.pack(*request):
-                        await loop.sock_sendall(decoder.connection, piece)
+                    if waiting:
+                        for piece in wire.pack(*request):
+                            await loop.sock_sendall(decoder.connection, piece)
                     control, blobs = await self._receive(loop, decoder)
             except TimeoutError:
                 self._decoders.counts.kills += 1
@@ -205,13 +207,14 @@ class Session(_Exchange):
         self._answered(decoder, control)
         return control, blobs
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop) -> _Decoder:
+    async def _connect(self, loop: asyncio.AbstractEventLoop, request: requests.Request) -> _Decoder:
+        """A fresh decoder that has the object and the first request already."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         decoder = self._decoder = _Decoder(connection)
         try:
             async with asyncio.timeout(self._limits.queue_seconds):
                 await loop.sock_connect(connection, self._decoders.address)
-                for piece in wire.pack(*requests.open_request(self._opened)):
+                for piece in (*wire.pack(*requests.open_request(self._opened)), *wire.pack(*request)):
                     await loop.sock_sendall(connection, piece)
                 hello = memoryview(bytearray(wire.HELLO.size))
                 await _fill(loop, connection, hello)
@@ -263,10 +266,11 @@ class BlockingSession(_Exchange):
         self._retire_if_old()
         self._decoders.counts.requests += 1
         try:
-            decoder = self._decoder or self._connect()
+            waiting = self._decoder
+            decoder = waiting or self._connect(request)
             deadline = time.monotonic() + self._limits.request_seconds
             try:
-                for piece in wire.pack(*request):
+                for piece in wire.pack(*request) if waiting else ():
                     decoder.connection.settimeout(max(0.001, deadline - time.monotonic()))
                     decoder.connection.sendall(piece)
                 control, blobs = wire.read_blocking(
@@ -284,14 +288,14 @@ class BlockingSession(_Exchange):
         self._answered(decoder, control)
         return control, blobs
 
-    def _connect(self) -> _Decoder:
+    def _connect(self, request: requests.Request) -> _Decoder:
         decoder = self._decoder = _Decoder(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         deadline = time.monotonic() + self._limits.queue_seconds
         decoder.connection.settimeout(self._limits.queue_seconds)
         hello = memoryview(bytearray(wire.HELLO.size))
         try:
             decoder.connection.connect(self._decoders.address)
-            for piece in wire.pack(*requests.open_request(self._opened)):
+            for piece in (*wire.pack(*requests.open_request(self._opened)), *wire.pack(*request)):
                 decoder.connection.sendall(piece)
             _fill_blocking(decoder.connection, hello, deadline)
         except (TimeoutError, BlockingIOError):

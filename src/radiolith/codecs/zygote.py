@@ -146,10 +146,10 @@ class Zygote:
             if "seccomp" not in layers and not self._unconfined:
                 os._exit(_CANNOT_CONFINE)
             connection, _ = self._listener.accept()
+            connection.sendall(HELLO.pack(MAGIC, os.getpid()))
             self._listener.close()
             os.write(self._status_w, _BUSY.pack(os.getpid()))
             os.close(self._status_w)
-            connection.sendall(HELLO.pack(MAGIC, os.getpid()))
             self._serve(connection, self._limits)
         except BaseException:
             os._exit(1)
