@@ -14,6 +14,7 @@ import secrets
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -31,12 +32,17 @@ USED_EVERY = 60_000_000  # microseconds between two notes of a token's last use
 IDLE = 60 * 60 * 1_000_000  # a session nobody uses ends after an hour
 TOKEN_PREFIX = "rl_"
 _HASHER = PasswordHasher()
-_DUMMY = _HASHER.hash(secrets.token_hex(16))
 
 
 def digest(secret: str) -> bytes:
     """What is kept of a random secret: enough to know it again."""
     return hashlib.sha256(secret.encode()).digest()
+
+
+@cache
+def _dummy() -> str:
+    """What is hashed against for a name nobody has; made when first needed, it costs as much as a sign-in."""
+    return _HASHER.hash(secrets.token_hex(16))
 
 
 def hash_password(password: str) -> str:
@@ -176,7 +182,7 @@ class Identities:
                     found = tenant, user
                     break
         try:
-            _HASHER.verify(found[1].password if found else _DUMMY, password)
+            _HASHER.verify(found[1].password if found else _dummy(), password)
         except (VerificationError, InvalidHashError):
             return None
         if found is None:

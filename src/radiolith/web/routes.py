@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from starlette.applications import Starlette
@@ -11,7 +12,6 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from radiolith.model import Failure
-from radiolith.web import api
 from radiolith.web.health import Health
 from radiolith.web.measure import Measured
 from radiolith.web.pages import Pages, failed
@@ -50,7 +50,25 @@ def routes(inside: Inside) -> list[BaseRoute]:
     ]
     handlers: dict[Any, Any] = {Failure: failed}
     site = Starlette(routes=shown, exception_handlers=handlers)
-    return [Mount("/api/v1", Measured(api.application(inside))), Mount("/", Measured(Guarded(site)))]
+    return [Mount("/api/v1", Measured(Late(inside))), Mount("/", Measured(Guarded(site)))]
+
+
+class Late:
+    """/api/v1, made when it is first asked for: FastAPI takes half a second to load, and the first image comes first."""
+
+    def __init__(self, inside: Inside) -> None:
+        self._inside = inside
+        self._made: asyncio.Future[ASGIApp] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._made is None:
+            self._made = asyncio.ensure_future(asyncio.to_thread(self._make))
+        await (await self._made)(scope, receive, send)
+
+    def _make(self) -> ASGIApp:
+        from radiolith.web import api
+
+        return api.application(self._inside)
 
 
 class Guarded:
