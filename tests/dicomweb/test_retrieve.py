@@ -27,7 +27,7 @@ async def test_objects(edge: Edge, archive: FakeArchive, slices: list[Held], tar
     reply = await ask(edge, "GET", target, headers={"accept": MULTIPART})
     assert reply.status == 200 and reply.complete
     assert reply.headers["content-type"].startswith(MULTIPART + "; boundary=")
-    assert len(reply.parts) == count
+    assert len(reply.parts) == count and int(reply.headers["content-length"]) == len(reply.body)
     for held, (headers, data) in zip(slices, reply.parts, strict=False):
         assert headers["content-type"] == f"application/dicom; transfer-syntax={LE}"
         assert headers["content-location"].endswith("/instances/" + held.identity.sop)

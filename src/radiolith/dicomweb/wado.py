@@ -3,7 +3,8 @@
 Owns: how what the archive hands over is packed. Must never: read an object whole, or say which bytes exist before the
 verb has authorised and audited (`locate` comes first everywhere).
 
-Limits: FRAMES_MAX frame numbers a request; JOINED_BYTES of a small answer are sent in one piece.
+Limits: FRAMES_MAX frame numbers a request; JOINED_BYTES of a small answer are sent in one piece; the size of an answer
+is added up beforehand for SIZED_MAX objects.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import groupby
 
 from radiolith.archive.ports import Stream
+from radiolith.dicom.part10 import file_meta
 from radiolith.dicomweb import accept
 from radiolith.dicomweb.accept import AS_STORED, EXPLICIT_LE, Choice, NotAcceptable
 from radiolith.dicomweb.call import Call, url_segment
@@ -33,6 +35,7 @@ from radiolith.model import BadInput, Held, LimitExceeded, NotFound, Pixels, Uns
 
 FRAMES_MAX = 100_000  # more than any object of the corpus has; a list this long is 600 KB of URL
 JOINED_BYTES = 4 << 20
+SIZED_MAX = 5000  # objects: 10 µs each, which a client waits for the first byte
 
 
 # ---------------------------------------------------------------- whole objects
@@ -59,7 +62,8 @@ async def objects(call: Call) -> Reply:
         return await _single(call, helds[0], choice, tag)
     boundary = boundary_of(tag)
     pieces = gathered(_parts(call, opened, boundary))
-    return Streamed(pieces, content_type("application/dicom", boundary), headers=headers, etag=tag)
+    size = _known_size(call, helds, choice.syntaxes, boundary)
+    return Streamed(pieces, content_type("application/dicom", boundary), size=size, headers=headers, etag=tag)
 
 
 async def archive_zip(call: Call) -> Reply:
@@ -71,8 +75,7 @@ async def archive_zip(call: Call) -> Reply:
 async def _single(call: Call, held: Held, choice: Choice, tag: str) -> Reply:
     """One instance as application/dicom, with ranges where its size is known."""
     stream = await _part10(call, held, choice.syntaxes)
-    media = f"application/dicom; transfer-syntax={stream.syntax}"
-    return ranged(call, stream, media, tag, call.warning_headers())
+    return ranged(call, stream, _object_media(stream.syntax), tag, call.warning_headers())
 
 
 async def _possible(call: Call, helds: Sequence[Held], wanted: tuple[str, ...]) -> None:
@@ -114,11 +117,28 @@ async def _opened(call: Call, helds: Sequence[Held], wanted: tuple[str, ...]) ->
                 yield pair
 
 
+def _known_size(call: Call, helds: Sequence[Held], wanted: tuple[str, ...], boundary: str) -> int | None:
+    """Bytes of the answer, where every object goes as it is stored: then the server need not cut it into chunks, which
+    costs a copy of all of it, and the client can show how far it is. None where only sending will tell."""
+    if len(helds) > SIZED_MAX or any(_syntaxes(held, wanted) != (AS_STORED,) for held in helds):
+        return None
+    writer, total = Writer(boundary), 0
+    for held in helds:
+        layout = held.layout
+        size = len(file_meta(held.sop_class, held.identity.sop, layout.transfer_syntax))
+        size += layout.dataset_end - layout.dataset_start
+        total += size + len(writer.part(_object_media(layout.transfer_syntax), instance_url(call, held), size))
+    return total + len(writer.end())
+
+
+def _object_media(syntax: str) -> str:
+    return f"application/dicom; transfer-syntax={syntax}"
+
+
 async def _parts(call: Call, opened: AsyncIterator[tuple[Held, Stream]], boundary: str) -> AsyncIterator[bytes]:
     writer = Writer(boundary)
     async for held, stream in opened:
-        media = f"application/dicom; transfer-syntax={stream.syntax}"
-        yield writer.part(media, instance_url(call, held), stream.size)
+        yield writer.part(_object_media(stream.syntax), instance_url(call, held), stream.size)
         async for piece in stream.chunks():
             yield piece
     yield writer.end()
