@@ -127,7 +127,7 @@ def test_every_file_of_the_corpus_is_described(corpus_files: list[Path]) -> None
         tried += 1
         for level in (made.patient, made.study, made.series, made.instance):
             for value in level.values():
-                assert value is None or isinstance(value, (str, int)) and "\x00" not in str(value)
+                assert value is None or (isinstance(value, (str, int)) and "\x00" not in str(value))
                 str(value).encode()
     print(f"{tried} files described")
     assert tried > 50

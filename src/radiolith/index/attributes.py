@@ -122,7 +122,10 @@ BY_PATH: Mapping[tuple[int, ...], Attribute] = {attribute.path: attribute for at
 BY_KEYWORD: Mapping[str, Attribute] = {attribute.keyword: attribute for attribute in ATTRIBUTES}
 
 _COMPUTED = frozenset(
-    "uid class syntax modalities classes series instances step procedure #studies #series #instances".split() + [""]
+    [
+        *("", "uid", "class", "syntax", "modalities", "classes", "series", "instances", "step", "procedure"),
+        *("#studies", "#series", "#instances"),
+    ]
 )
 
 

@@ -160,7 +160,8 @@ def put_scope(tx: Writer, tenant_id: int, kind: ScopeKind, study: str, scope: Sc
         row = (
             tx.one(look, key)
             or tx.one(
-                "INSERT INTO scopes(study, kind, tenant_id, uid, position) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
+                "INSERT INTO scopes(study, kind, tenant_id, uid, position) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING RETURNING id",
                 (*key, scope.position),
             )
             or tx.one(look, key)

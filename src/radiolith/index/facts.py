@@ -121,7 +121,7 @@ def _encoding(fact: _Fact) -> None:
     object_id = bytes.fromhex(_text(fact.body["object"]))
     original = bytes.fromhex(_text(fact.body["encoding_of"]))
     tx = fact.tx
-    row = tx.one(f"SELECT id FROM studies WHERE uid = ? AND tenant_id = ?{tx.lock_rows}", (study, fact.tenant_id))
+    row = tx.one(f"SELECT id FROM studies WHERE uid = ? AND tenant_id = ?{tx.lock_rows}", (study, fact.tenant_id))  # noqa: S608
     below = tx.one("SELECT id FROM series WHERE uid = ? AND study_id = ?", (series, row[0])) if row else None
     if row is None or below is None:
         raise ValueError("the instance is not held")
@@ -139,7 +139,7 @@ def _decide(fact: _Fact, identities: list[Identity], kind: Decision, value: str)
     tx, word = fact.tx, fact.word
     tally = Tally()
     for study in sorted({identity[0] for identity in identities}):
-        row = tx.one(f"SELECT id FROM studies WHERE uid = ? AND tenant_id = ?{tx.lock_rows}", (study, fact.tenant_id))
+        row = tx.one(f"SELECT id FROM studies WHERE uid = ? AND tenant_id = ?{tx.lock_rows}", (study, fact.tenant_id))  # noqa: S608
         fresh = [
             identity
             for identity in sorted({identity for identity in identities if identity[0] == study})

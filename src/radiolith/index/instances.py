@@ -43,7 +43,8 @@ def locate(
     current_only: bool = True,
     include_rejected: bool = False,
 ) -> Iterator[Held]:
-    """What is held of a study, a series or an instance, by series number, instance number (those without one last) and order of arrival.
+    """What is held of a study, a series or an instance, by series number, instance number and order of arrival; those
+    without a number come last.
 
     '' as study and series names the root of non-patient objects. Lazy: use it inside the `read()` block.
     """

@@ -47,7 +47,8 @@ def check(database: Database) -> None:
         found = version(read)
     if found > schema.VERSION:
         raise BadInput(
-            f"the index has schema version {found}, this program knows {schema.VERSION}: it was made by a newer Radiolith; use that one"
+            f"the index has schema version {found}, this program knows {schema.VERSION}:"
+            " it was made by a newer Radiolith; use that one"
         )
     if found < schema.VERSION:
         raise BadInput(
@@ -68,7 +69,8 @@ def migrate(url: str, random: Callable[[int], bytes] = os.urandom) -> int:
                 before = found if before < 0 else before
                 if found > schema.VERSION:
                     raise BadInput(
-                        f"the index has schema version {found}, this program knows {schema.VERSION}: it was made by a newer Radiolith"
+                        f"the index has schema version {found}, this program knows {schema.VERSION}:"
+                        " it was made by a newer Radiolith; use that one"
                     )
                 if found == schema.VERSION:
                     return before

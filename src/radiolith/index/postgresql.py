@@ -30,11 +30,14 @@ WRITERS_MAX = 4  # group commit makes more useless
 CONNECT_SECONDS_MAX = 2  # the least libpq knows
 DOWN_SECONDS = 1.0  # after a failed connect, callers are refused at once for this long
 LOCK_SECONDS_MAX = 10
-_WRITE = f"-c statement_timeout=60s -c lock_timeout={LOCK_SECONDS_MAX}s -c idle_in_transaction_session_timeout=60s -c jit=off -c synchronous_commit=on"
+_WRITE = (
+    f"-c statement_timeout=60s -c lock_timeout={LOCK_SECONDS_MAX}s -c idle_in_transaction_session_timeout=60s"
+    " -c jit=off -c synchronous_commit=on"
+)
 _READ = (
     f"-c statement_timeout={int(QUERY_SECONDS_MAX * 1000)} -c default_transaction_read_only=on -c jit=off"
-    " -c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off -c enable_hashjoin=off -c enable_mergejoin=off -c join_collapse_limit=1"
-    " -c max_parallel_workers_per_gather=0 -c cursor_tuple_fraction=1"
+    " -c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off -c enable_hashjoin=off"
+    " -c enable_mergejoin=off -c join_collapse_limit=1 -c max_parallel_workers_per_gather=0"
 )
 
 PgConnection = psycopg.Connection[tuple[Any, ...]]

@@ -23,16 +23,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from radiolith.index.attributes import BY_PATH, Matching
-from radiolith.index.matching import (
-    Condition,
-    Context,
-    Driver,
-    Sql,
-    all_of,
-    compile_key,
-    date_bounds,
-    days_between,
-)
+from radiolith.index.matching import Condition, Context, Driver, compile_key
+from radiolith.index.patterns import Sql, all_of, date_bounds, days_between
 from radiolith.index.rows import KEYS, Answer, up_to, wanted
 from radiolith.index.session import Reader
 from radiolith.model import BadInput, Level, LimitExceeded, Page, Query
@@ -303,9 +295,8 @@ class _Search:
             (here if attribute.level in above else below.setdefault(attribute.level, [])).append(where)
         if items:
             joined = all_of(items)
-            exists = Sql(
-                f"EXISTS (SELECT 1 FROM series_requests r WHERE r.series_id = e.id AND {joined.text})", joined.params
-            )  # noqa: S608
+            text = f"EXISTS (SELECT 1 FROM series_requests r WHERE r.series_id = e.id AND {joined.text})"  # noqa: S608
+            exists = Sql(text, joined.params)
             (here if Level.SERIES in above else below.setdefault(Level.SERIES, [])).append(exists)
         nested = self._below(level, below)
         return here + ([nested] if nested is not None else [])

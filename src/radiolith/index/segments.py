@@ -27,7 +27,8 @@ def record_segment(tx: Writer, uid: bytes, tier: str, *, sealed: bool, indexed_e
     """What recovery or a rebuild found out about a whole segment."""
     number = codes.segment_number(tx, uid)
     tx.run(
-        "UPDATE segments SET tier = ?, state = ?, indexed_end = CASE WHEN indexed_end < ? THEN ? ELSE indexed_end END WHERE id = ?",
+        "UPDATE segments SET tier = ?, state = ?,"
+        " indexed_end = CASE WHEN indexed_end < ? THEN ? ELSE indexed_end END WHERE id = ?",
         (tier, int(sealed), indexed_end, indexed_end, number),
     )
 
