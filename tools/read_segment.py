@@ -63,7 +63,7 @@ def scope_keys(path: str, root: bytes) -> "dict[bytes, bytes]":
         if zlib.crc32(slot[:508], zlib.crc32(keyring)) != int.from_bytes(slot[508:], "little"):
             print(f"{path}: entry {position} is damaged; take another place of the keyring", file=sys.stderr)
             continue
-        entry = json.loads(slot[24 : 24 + int.from_bytes(slot[6:8], "little")])
+        entry = json.loads(slot[32 : 32 + int.from_bytes(slot[6:8], "little")])
         try:
             if entry["t"] == "tenant":
                 tenants[entry["id"]] = aes_key_unwrap(root, bytes.fromhex(entry["k"]))

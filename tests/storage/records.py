@@ -40,7 +40,9 @@ def store(log: Log, payloads: Sequence[bytes], **more: object) -> list[Stored]:
 
 
 def stored(made: Draft, place: Place | None, payload: bytes) -> Stored:
-    assert place is not None
+    if place is None:
+        assert made.failure is not None
+        raise made.failure
     return Stored(Blob(place, made.object_id, TENANT, SCOPE, WRAPPED, made.size), made.key, payload)
 
 

@@ -239,7 +239,7 @@ def test_every_flipped_byte_of_a_keyring_file_is_detected_and_repaired() -> None
         return [KeyringFile(disk, "a"), KeyringFile(disk, "b")]
 
     keyring = keyring_of(places())
-    wanted = [entry.payload for _ in range(2) for entry in keyring.append(lambda seen: [b"payload", b"x" * 484])]
+    wanted = [entry.payload for _ in range(2) for entry in keyring.append(lambda seen: [b"payload", b"x" * 476])]
     for name in ("a", "b"):
         content, good = disk.content(name), bytes(disk.content(name))
         for at in flips(content, range(len(content)), random.Random(4)):

@@ -34,6 +34,7 @@ class Keyring:
             raise ValueError("a keyring lies in two places or more")
         self._places = list(places)
         self._near = sorted(self._places, key=lambda place: place.shared)  # files answer faster
+        self._random = random
         self._lock = threading.Lock()
         self._end = -1  # entries durable in every place, as far as this process knows; -1: look again
         self._suspect: int | None = None  # from here on a sync failed: what reads back may be absent on the disk
@@ -95,7 +96,8 @@ class Keyring:
                 if not payloads:
                     return []
                 entries = [Entry(start + index, payload) for index, payload in enumerate(payloads)]
-                slots = b"".join(pack_slot(self.id, entry.position, start, entry.payload) for entry in entries)
+                append = self._random(8)
+                slots = b"".join(pack_slot(self.id, entry, start, append) for entry in entries)
                 if self._write(start, slots):
                     self._end = self.seen = start + len(entries)
                     return entries

@@ -12,9 +12,9 @@ from zlib import crc32
 from radiolith.storage.format import CRC, FORMAT, Buffer, Malformed
 
 SLOT = 512  # bytes; a sector: entries are found by arithmetic and damaged one by one
-MAX_PAYLOAD = SLOT - 28
+MAX_PAYLOAD = SLOT - 36
 _HEADER = Struct("<8sHH4x16sQ468x")  # magic, format, slot size, keyring, created | crc
-_ENTRY = Struct("<4sHHQQ484s")  # magic, format, payload size, position, durable, payload | crc
+_ENTRY = Struct("<4sHHQQ8s476s")  # magic, format, payload size, position, durable, append, payload | crc
 _HEADER_MAGIC, _ENTRY_MAGIC = b"RLKEYRNG", b"RLKE"
 
 
@@ -39,10 +39,13 @@ def parse_header(data: Buffer) -> bytes:
     return keyring
 
 
-def pack_slot(keyring: bytes, position: int, durable: int, payload: bytes) -> bytes:
+def pack_slot(keyring: bytes, entry: Entry, durable: int, append: bytes) -> bytes:
+    """`append`: 8 random bytes of the append this entry belongs to, so that no two appends ever write the same
+    bytes."""
+    position, payload = entry.position, entry.payload
     if len(payload) > MAX_PAYLOAD:
         raise ValueError(f"a keyring payload is up to {MAX_PAYLOAD} bytes, this one {len(payload)}")
-    slot = _ENTRY.pack(_ENTRY_MAGIC, FORMAT, len(payload), position, durable, payload)
+    slot = _ENTRY.pack(_ENTRY_MAGIC, FORMAT, len(payload), position, durable, append, payload)
     return slot + CRC.pack(crc32(slot, crc32(keyring)))
 
 
@@ -52,7 +55,7 @@ def parse_slot(keyring: bytes, position: int, data: Buffer) -> tuple[int, Entry]
         raise Malformed("keyring entry cut short")
     if _crc(data) != crc32(data[:-4], crc32(keyring)):
         raise Malformed("keyring entry: checksum differs")
-    magic, number, size, at, durable, payload = _ENTRY.unpack_from(data)
+    magic, number, size, at, durable, _, payload = _ENTRY.unpack_from(data)
     if magic != _ENTRY_MAGIC or number != FORMAT or size > MAX_PAYLOAD or at != position or durable > position:
         raise Malformed("keyring entry: not the one that belongs here")
     if any(payload[size:]):

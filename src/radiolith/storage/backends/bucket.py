@@ -64,7 +64,7 @@ class Bucket:
                 self._store.put(self._path(name), data, mode="create", use_multipart=False)
                 self.steps("put answered")
             except _TAKEN:
-                return self.read(name, 0, len(data)) == bytes(data) and self.size(name) == len(data)
+                return self.size(name) == len(data) and self.read(name, 0, len(data)) == bytes(data)
             return True
 
         return self._call(put, "writing")

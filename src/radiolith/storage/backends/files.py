@@ -304,12 +304,14 @@ class FileBackend:
             if sealed_end:
                 return Recovered(segment, mark, sealed_end, "sealed")
             found = survey(read, segment, size, known_end=mark)
+            copy = bool(found.flags & MERGE)  # nobody was told of a copy that was not sealed; its sources are there
+            if remove and (copy or not (found.entries or found.damaged)):
+                self._remove(segment)
+                return Recovered(segment, mark, mark, "removed", found.torn)
             if found.damaged:
                 return Recovered(segment, mark, found.data_end, "damaged", found.torn, found.problems)
-            if not found.entries or (found.flags & MERGE and remove):
-                if remove:
-                    self._remove(segment)
-                return Recovered(segment, mark, mark, "removed" if remove else "unfinished", found.torn)
+            if not found.entries:
+                return Recovered(segment, mark, mark, "unfinished", found.torn)
             seal_survey(file, segment, found)
             return Recovered(segment, mark, found.data_end, "recovered", found.torn)
         finally:

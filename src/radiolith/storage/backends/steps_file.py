@@ -4,9 +4,9 @@ Owns: the layout of that file. Must never: be on by default. Only `RADIOLITH_TES
 no setting and no command gives, makes a process map PATH (ROWS × ROW bytes, made by the test) and take a row of it.
 
 Row (little-endian): pid u32, victim i32, count u64, stop u64, hits u64, step char[24], hit char[24], process char[16].
-Before each step the process writes `count` and `step`. When `stop` is not 0 and `count` has reached it, `stop` becomes 0,
-`hits` grows, `hit` is the step, and `victim` gets SIGKILL: a process id, or a group's as a negative number; 0 means the
-process itself. A later process of the same name takes the row over, with `stop` as it stands.
+Before each step the process writes `count` and `step`. When `stop` is not 0 and `count` has reached it, `stop`
+becomes 0, `hits` grows, `hit` is the step, and `victim` gets SIGKILL: a process id, or a group's as a negative
+number; 0 means the process itself. A later process of the same name takes the row over, with `stop` as it stands.
 """
 
 from __future__ import annotations
