@@ -6,6 +6,7 @@ import io
 import warnings
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import openjpeg
 import pydicom
@@ -22,7 +23,6 @@ from radiolith.model import Layout, Pixels, Unsupported
 from tests.codecs import objects
 
 LOSSLESS = [r.uid for r in registry.STANDARD if r.encode and r.lossless and r.encode != "native"]
-RANDOM = np.random.default_rng(7)
 
 
 def sample(bits: int, signed: bool, samples: int, shape: tuple[int, int] = (33, 47)) -> np.ndarray[Any, Any]:
@@ -30,7 +30,7 @@ def sample(bits: int, signed: bool, samples: int, shape: tuple[int, int] = (33, 
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     size = shape if samples == 1 else (*shape, samples)
     dtype = f"{'i' if signed else 'u'}{1 if bits <= 8 else 2}"
-    pixels = RANDOM.integers(low, high + 1, size).astype(dtype)
+    pixels = np.random.default_rng(bits).integers(low, high + 1, size).astype(dtype)
     pixels[0, 0], pixels[0, 1] = low, high
     return pixels
 
@@ -163,6 +163,17 @@ def test_chrominance_stored_as_such_stays(decoders: Decoders) -> None:
         there(decoders, ds, objects.frame(pixels), registry.JPEGXL_LOSSLESS)
 
 
+def test_lossless_jpeg_colour_with_two_huffman_tables(decoders: Decoders) -> None:
+    """Noise that libjpeg-turbo encodes well and decodes to something else (seed 3 of several)."""
+    pixels = np.random.default_rng(3).integers(0, 256, (33, 47, 3)).astype(np.uint8)
+    same = {"colorspace": "ycbcr", "outcolorspace": "ycbcr"}
+    stream = imagecodecs.jpeg8_encode(pixels, lossless=True, predictor=1, bitspersample=8, **same)
+    ds = objects.image(pixels, photometric="YBR_FULL")
+    with decoders.blocking_session(objects.opened(ds, registry.JPEG_LOSSLESS)) as session:
+        native = session.decode(Frame(0, bytes(stream)))
+    assert np.array_equal(objects.array(native), pixels) and native.photometric == "YBR_FULL"
+
+
 def test_jpeg_decompresses_to_rgb(decoders: Decoders) -> None:
     pixels = np.full((16, 16, 3), (200, 30, 60), np.uint8)
     baseline = there(decoders, objects.image(pixels), objects.frame(pixels), registry.JPEG_BASELINE)
@@ -202,7 +213,7 @@ def test_overlays_in_unused_bits_are_not_thrown_away(decoders: Decoders) -> None
 
 def test_big_endian_and_32_bits(decoders: Decoders) -> None:
     for dtype in (np.uint16, np.int16, np.uint32, np.int32):
-        pixels = RANDOM.integers(0, 1 << 15, (9, 11)).astype(dtype)
+        pixels = np.random.default_rng(7).integers(0, 1 << 15, (9, 11)).astype(dtype)
         ds = objects.image(pixels)
         swapped = Frame(0, pixels.byteswap().tobytes())
         found = there(decoders, ds, swapped, registry.EXPLICIT_LE, syntax=registry.EXPLICIT_BE)
@@ -212,7 +223,7 @@ def test_big_endian_and_32_bits(decoders: Decoders) -> None:
 
 
 def test_single_bits_packed(decoders: Decoders) -> None:
-    bits = RANDOM.integers(0, 2, (16, 24)).astype(np.uint8)
+    bits = np.random.default_rng(7).integers(0, 2, (16, 24)).astype(np.uint8)
     ds = objects.image(bits, stored=1)
     ds.BitsAllocated = 1
     frame = Frame(0, np.packbits(bits, bitorder="little").tobytes())

@@ -33,6 +33,9 @@ class Decoded:
     lossy: bool = False  # the codestream itself is known to be lossy, whatever the syntax allows
 
 
+_LOSSLESS = 0xC3  # SOF marker of JPEG process 14
+
+
 Decoder = Callable[[PixelDescription, memoryview], Decoded]
 
 
@@ -200,25 +203,29 @@ def jpeg(p: PixelDescription, data: memoryview) -> Decoded:
     """JPEG of every process libjpeg-turbo knows: baseline to progressive, 8 and 12 bits, lossless 2 to 16 bits."""
     stream = codestream.jpeg(data)
     _agree(p, stream)
-    ycc = stream.ycc if stream.ycc is not None else p.photometric.startswith("YBR")
-    lossy = stream.process != 0xC3
+    if stream.process == _LOSSLESS:
+        return Decoded(_jpeg_lossless(p, data, stream), p.photometric)
     if p.samples == 1:
-        return Decoded(_jpeg(data, stream, _blank(p, stream), None), p.photometric, lossy)
-    space = ("ycbcr" if ycc else "rgb") if p.samples == 3 else "unknown"
-    pixels = _jpeg(data, stream, _blank(p, stream), space)
+        return Decoded(imagecodecs.jpeg8_decode(bytes(data), out=_blank(p, stream)), p.photometric, lossy=True)
+    ycc = stream.ycc if stream.ycc is not None else p.photometric.startswith("YBR")
+    space = ("ycbcr" if ycc else "rgb") if p.samples == 3 else "unknown"  # the same in and out: no conversion
+    pixels = imagecodecs.jpeg8_decode(bytes(data), colorspace=space, outcolorspace=space, out=_blank(p, stream))
     photometric = p.photometric if p.samples != 3 else "YBR_FULL" if ycc else "RGB"
-    return Decoded(pixels, photometric, lossy)
+    return Decoded(pixels, photometric, lossy=True)
 
 
-def _jpeg(data: memoryview, stream: Codestream, out: Array, space: str | None) -> Array:
-    """Decode without colour conversion: what is in the stream comes out."""
-    options: dict[str, Any] = {} if space is None else {"colorspace": space, "outcolorspace": space}
-    try:
-        return imagecodecs.jpeg8_decode(bytes(data), out=out, **options)
-    except Exception:
-        if stream.process != 0xC3:
-            raise
-        return imagecodecs.jpegsof3_decode(bytes(data), out=np.zeros_like(out))
+def _jpeg_lossless(p: PixelDescription, data: memoryview, stream: Codestream) -> Array:
+    """Lossless JPEG; colour is what the header says, there is no transform to undo.
+
+    libjpeg-turbo 3.1 decodes some colour frames with two Huffman tables to other values without an error, so colour
+    goes to the other decoder; grey goes to the faster one, and to the other what that one refuses.
+    """
+    if p.samples == 1:
+        try:
+            return imagecodecs.jpeg8_decode(bytes(data), out=_blank(p, stream))
+        except Exception:
+            return imagecodecs.jpegsof3_decode(bytes(data), out=_blank(p, stream))
+    return np.ascontiguousarray(imagecodecs.jpegsof3_decode(bytes(data)))
 
 
 def jpegls(p: PixelDescription, data: memoryview) -> Decoded:

@@ -124,8 +124,8 @@ def jpeg(pixels: Array, how: Encoding) -> bytes:
 def jpeg_lossless(pixels: Array, how: Encoding) -> bytes:
     """JPEG lossless, process 14, first-order prediction; valid for .57 and .70 alike."""
     _up_to_16(how.bits, "JPEG lossless")
-    space = "rgb" if how.rgb else "ycbcr"
-    options: dict[str, Any] = {"colorspace": space, "outcolorspace": space} if pixels.ndim == 3 else {}
+    # Components as they are, whatever they mean: the header's Photometric Interpretation says.
+    options: dict[str, Any] = {"colorspace": "rgb", "outcolorspace": "rgb"} if pixels.ndim == 3 else {}
     return bytes(
         imagecodecs.jpeg8_encode(
             _narrow(_unsigned(pixels, how.bits), how.bits),
