@@ -13,7 +13,7 @@ from radiolith.model import AuditEvent, Unavailable
 from tests.archive.homes import opened, principal
 
 
-async def events(graph) -> list[AuditEvent]:  # noqa: ANN001
+async def events(graph) -> list[AuditEvent]:
     with graph.database.read() as read:
         found = audit.events(read, principal(graph).tenant.id)
     return [event for _, event in found if event.action in ("retrieve", "query")]
@@ -38,7 +38,7 @@ async def test_a_read_fails_when_its_record_cannot_be_written(tmp_path: Path, mo
         good = graph.database.write
 
         @contextmanager
-        def broken(*, durable: bool = True):  # noqa: ANN202
+        def broken(*, durable: bool = True):
             raise Unavailable("down")
             yield
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from radiolith.archive.ports import Rendering, Stream
-from radiolith.archive.reading import Reading
+from radiolith.archive.reading import Reading, is_deflated
 from radiolith.codecs.registry import DEFLATED_LE, SYNTAXES, Syntax
 from radiolith.codecs.sandbox import Changed, Decoders, Frame, Opened, Session, Wanted
 from radiolith.dicom.encoding import rewrite
@@ -128,7 +128,7 @@ class Pixelwork:
             return
         yield _native_element(layout.pixel_tag, target, layout.pixel_length, layout.bits_allocated)
         start, end = layout.pixel_start, layout.pixel_start + layout.pixel_length
-        if layout.transfer_syntax == DEFLATED_LE:
+        if is_deflated(layout):
             yield await self._reading.run(self._reading.value_now, held, start, end)
             return
         async for piece in self._reading.stream(held, start, end).chunks():
@@ -178,7 +178,7 @@ class Pixelwork:
     async def _tail(self, held: Held, start: int, target: Syntax) -> AsyncIterator[bytes]:
         """What follows the pixel data (signatures, padding), re-encoded like the header."""
         layout = held.layout
-        if layout.transfer_syntax == DEFLATED_LE or start >= layout.dataset_end:
+        if is_deflated(layout) or start >= layout.dataset_end:
             return
         rest = await self._reading.range(held, start, layout.dataset_end)
         yield await self._reading.run(rewrite, rest, layout.transfer_syntax, target.uid)

@@ -7,7 +7,6 @@ authorise or audit (`retrieve` did), or keep a whole object. Limits: pieces of P
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from typing import ParamSpec, TypeVar
@@ -24,7 +23,8 @@ from radiolith.dicom.frames import (
     table_range,
     unpack_table,
 )
-from radiolith.dicom.limits import Unparsable
+from radiolith.dicom.inflate import Inflater
+from radiolith.dicom.limits import LIMITS, Unparsable
 from radiolith.dicom.sniff import actual_encoding
 from radiolith.index import instances
 from radiolith.index.database import Database
@@ -38,7 +38,6 @@ PIECE = 1 << 20  # a multiple of the 64 KiB chunk, so no chunk is opened twice
 HEADER_BYTES = 256 << 20  # largest header held for metadata or rendering
 TAIL_BYTES = 4 << 20  # of elements behind the pixel data
 INFLATED_BYTES = 1 << 30  # of a deflated object, read through for a frame
-DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
 class Reading:
@@ -110,7 +109,7 @@ class Reading:
         size = layout.header_end - layout.dataset_start
         if size > HEADER_BYTES:
             raise LimitExceeded(f"a header may have {HEADER_BYTES} bytes, this one has {size}")
-        if layout.transfer_syntax == DEFLATED:
+        if is_deflated(layout):
             return b"".join(self._inflate(held, 0, size))
         return bytes(self.range_now(held, layout.dataset_start, layout.header_end))
 
@@ -122,7 +121,7 @@ class Reading:
         pixel data) for metadata; blocks."""
         layout = held.layout
         end = min(layout.header_end + 12, layout.dataset_end)
-        if layout.transfer_syntax == DEFLATED:
+        if is_deflated(layout):
             header = b"".join(self._inflate(held, 0, layout.header_end - layout.dataset_start + 12))
         elif end - layout.dataset_start > HEADER_BYTES:
             raise LimitExceeded(f"a header may have {HEADER_BYTES} bytes, this one is longer")
@@ -133,7 +132,7 @@ class Reading:
     def tail_now(self, held: Held) -> bytes:
         """Elements behind the pixel data: signatures, padding. Longer ones than TAIL_BYTES are left out."""
         layout = held.layout
-        if layout.pixels is Pixels.NONE or layout.transfer_syntax == DEFLATED:
+        if layout.pixels is Pixels.NONE or is_deflated(layout):
             return b""
         start = layout.pixel_start + layout.pixel_length + (0 if layout.pixels is Pixels.NATIVE else 8)
         if not start < layout.dataset_end <= start + TAIL_BYTES:
@@ -148,24 +147,20 @@ class Reading:
         """Inflated bytes [start, stop) of a deflated dataset; reads and inflates from its beginning."""
         if stop > INFLATED_BYTES:
             raise LimitExceeded(f"a deflated object is read up to {INFLATED_BYTES} inflated bytes")
-        layout, machine = held.layout, zlib.decompressobj(-15)
-        at, position, out = 0, layout.dataset_start, list[bytes]()
-        while at < stop and not machine.eof:
-            data = machine.unconsumed_tail
-            if not data:
-                if position >= layout.dataset_end:
-                    break
-                data = self.range_now(held, position, min(layout.dataset_end, position + PIECE))
-                position += len(data)
-            piece = machine.decompress(data, PIECE)
-            if at + len(piece) > start:
-                out.append(piece[max(0, start - at) : stop - at])
-            at += len(piece)
+        layout, inflater, out, at = held.layout, Inflater(LIMITS), list[bytes](), 0
+        for position in range(layout.dataset_start, layout.dataset_end, PIECE):
+            data = self.range_now(held, position, min(layout.dataset_end, position + PIECE))
+            for piece in inflater.feed(memoryview(data)):
+                if at + len(piece) > start:
+                    out.append(piece[max(0, start - at) : stop - at])
+                at += len(piece)
+                if at >= stop:
+                    return out
         return out
 
     def value_now(self, held: Held, start: int, stop: int) -> bytes:
         """Bytes at layout offsets, whether the object is deflated or not; blocks. For values, not for streams."""
-        if held.layout.transfer_syntax == DEFLATED:
+        if is_deflated(held.layout):
             base = held.layout.dataset_start
             return b"".join(self._inflate(held, start - base, stop - base))
         return self.range_now(held, start, stop)
@@ -226,6 +221,11 @@ class Reading:
             raise NotFound("the fragments of this object cannot be told apart into frames")
         offset, length = table_range(layout, number - 1)
         return unpack_table(self.range_now(held, offset, offset + length))[0]
+
+
+def is_deflated(layout: Layout) -> bool:
+    """Whether offsets behind `dataset_start` count inflated bytes."""
+    return syntax.encoding(layout.transfer_syntax).deflated
 
 
 def written_as(header: bytes, declared: str) -> str:

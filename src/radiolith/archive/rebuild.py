@@ -13,6 +13,7 @@ import structlog
 
 from radiolith.archive import meta
 from radiolith.archive.commit import load_fact
+from radiolith.archive.reading import is_deflated
 from radiolith.dicom.reader import Unparsable, scan
 from radiolith.index import accounts, audit, facts, instances, quarantine, segments
 from radiolith.index.attributes import describe
@@ -35,7 +36,6 @@ from radiolith.storage.blobs import Log, Record
 from radiolith.trust.keys import Keys
 
 BATCH = 500  # objects a transaction; half a second of work, and what a kill repeats
-DEFLATED = "1.2.840.10008.1.2.1.99"
 log = structlog.get_logger()
 Progress = Callable[["Report"], None]
 
@@ -184,7 +184,7 @@ class Rebuild:
             sidelined.append((tenant.id, row))
             return
         layout = reception.layout
-        end = layout.original_size if layout.transfer_syntax == DEFLATED else layout.header_end
+        end = layout.original_size if is_deflated(layout) else layout.header_end
         start = layout.dataset_start
         header = self._store.read(blob, self._keys.object_key(blob), start, end)
         found = scan(header, transfer_syntax=layout.transfer_syntax)

@@ -13,9 +13,9 @@ from itertools import islice
 
 from radiolith.archive.pixels import Pixelwork, Recoding
 from radiolith.archive.ports import Rendering, Stream
-from radiolith.archive.reading import DEFLATED, Reading
+from radiolith.archive.reading import Reading, is_deflated
 from radiolith.codecs.registry import SYNTAXES
-from radiolith.dicom.json import find, to_json
+from radiolith.dicom.json import SeriesJson, find, to_json
 from radiolith.dicom.part10 import file_meta
 from radiolith.dicom.xml import to_xml
 from radiolith.index import instances
@@ -219,9 +219,15 @@ class Retrieve:
         key = ("metadata-block", bulk_base, *(held.blob.object_id for held in helds))
         found = self._cache.get(key)
         if found is None:
-            found = b",".join(self._metadata_now(held, bulk_base.format(**_names(held)), "json") for held in helds)
+            series = SeriesJson()
+            found = b",".join(self._one_of_series(series, held, bulk_base) for held in helds)
             self._cache.put(key, found)
         return found
+
+    def _one_of_series(self, series: SeriesJson, held: Held, bulk_base: str) -> bytes:
+        header, encoding, tail = self._reading.description_now(held)
+        base = bulk_base.format(**_names(held))
+        return series.to_json(header, encoding, bulk_uri=lambda path: base + path, tail=tail)
 
     async def bulkdata(self, held: Held, path: str) -> Stream:
         """The value a BulkDataURI names: 'pixeldata', or an attribute path like '00420011' or '52009229/1/00082112'."""
@@ -231,7 +237,7 @@ class Retrieve:
         header, encoding, _ = await self._reading.run(self._reading.description_now, held)
         start, length, vr = find(header, encoding, path)
         document = _document_type(header, encoding) if path.lower() == "00420011" else ""
-        if layout.transfer_syntax == DEFLATED:
+        if is_deflated(layout):
             stream = _held_bytes(header[start : start + length], encoding)
         else:
             first = layout.dataset_start + start
@@ -243,7 +249,7 @@ class Retrieve:
         layout = held.layout
         if layout.pixels is Pixels.NONE:
             raise NotFound("this object has no pixel data")
-        if layout.transfer_syntax == DEFLATED:
+        if is_deflated(layout):
             raise Unsupported("pixel data of a deflated object is given by frames, not as one value")
         if layout.pixels is Pixels.NATIVE:
             end = layout.pixel_start + layout.pixel_length

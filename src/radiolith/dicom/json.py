@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import dataclass
 from json.encoder import encode_basestring
 from math import isfinite
 
@@ -60,6 +61,10 @@ def to_json(
     return writer.result()
 
 
+Mark = tuple[int, int, str, int, int, bool]
+"""(index of the piece with its name, tag, VR, offset of the value, its length, big endian)"""
+
+
 class _Writer:
     """Tokens in, pieces of JSON out. Keeps the path and the character set of every open level."""
 
@@ -68,11 +73,13 @@ class _Writer:
         self._threshold = threshold
         self._out: list[str] = []
         self._done = bytearray(b"{")
-        self._charset: tuple[str, ...] = ()
+        self.charset: tuple[str, ...] = ()
         self._last = -1
         self._repeats = False
         self._levels: list[tuple[tuple[str, ...], int]] = []  # (character set, last tag) of the levels outside
         self._path: list[str] = []
+        self.marks: list[Mark] = []
+        """Top-level elements with a value of their own, in order."""
 
     def write(self, data: bytes, tokens: Tokens) -> None:
         out, quick = self._out.append, _QUICK.get
@@ -82,6 +89,8 @@ class _Writer:
                     continue
                 if len(self._out) > _PIECES_MAX:
                     self._flush()
+                if not self._levels:
+                    self.marks.append((len(self._out), tag, vr, start, length, big))
                 out(self._name(tag, vr))
                 read = quick(vr)
                 if read is not None and 0 < length <= _QUICK_MAX and tag != 0x00080005:
@@ -97,11 +106,11 @@ class _Writer:
                 number = int(self._path[-1]) + 1
                 self._path[-1] = str(number)
                 out(",{" if number > 1 else "{")
-                self._levels.append((self._charset, self._last))
+                self._levels.append((self.charset, self._last))
                 self._last = -1
             elif kind == ITEM_STOP:
                 out("}")
-                self._charset, self._last = self._levels.pop()
+                self.charset, self._last = self._levels.pop()
             elif kind == SEQUENCE_STOP:
                 empty = self._path[-1] == "0"
                 del self._path[-2:]
@@ -132,11 +141,24 @@ class _Writer:
         if vr in BINARY:
             return f',"InlineBinary":"{b64encode(values.little_endian(raw, vr, big)).decode()}"}}'
         if tag == 0x00080005:
-            self._charset = charsets.terms(raw)
-        listed = _listed(raw, vr, self._charset, big)
+            self.charset = charsets.terms(raw)
+        listed = _listed(raw, vr, self.charset, big)
         if listed is None:
             return f',"InlineBinary":"{b64encode(raw).decode()}"}}'
         return f',"Value":[{listed}]}}' if listed else "}"
+
+    def plain(self, data: bytes, tag: int, vr: str, start: int, length: int, big: bool) -> str:
+        """The rest of a top-level element behind its VR, as `write` makes it."""
+        read = _QUICK.get(vr)
+        if read is not None and 0 < length <= _QUICK_MAX:
+            value = read(data[start : start + length], big)
+            if value is not None:
+                return value
+        return self._value(data, tag, vr, start, length, big)
+
+    def pieces(self) -> list[str]:
+        """What is written so far, [] when some of it was flushed or elements are out of order."""
+        return [] if self._repeats or len(self._done) > 1 else list(self._out)
 
     def _flush(self) -> None:
         self._done += "".join(self._out).encode("utf-8", "replace")
@@ -152,6 +174,108 @@ class _Writer:
         import orjson
 
         return orjson.dumps(orjson.loads(self._done), option=orjson.OPT_SORT_KEYS)
+
+
+# ---------------------------------------------------------------- the instances of a series
+
+_CAREFUL = frozenset({0x00080005, 0x00280103, 0x00283002, 0x54001004})
+"""Attributes whose value decides how others are read."""
+
+
+@dataclass(slots=True)
+class _Part:
+    """A top-level element of the header before: where it lies, and what was made of it."""
+
+    start: int  # behind the value before; what lies between is element headers and whole sequences
+    value: int
+    stop: int
+    tag: int
+    vr: str
+    big: bool
+    lead: str  # JSON of what lies before the value
+    text: str  # JSON of the value
+
+
+class SeriesJson:
+    """`to_json` for many headers of one kind: what is the same as in the header before is not made again.
+
+    Slices of a series differ in a dozen values of a hundred and forty. Where anything but the bytes of plain values
+    differs (length, tags, a nested value, a character set), the header is made in full. The result is the same.
+    """
+
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self._limits = limits
+        self._before = b""
+        self._syntax = ""
+        self._charset: tuple[str, ...] = ()
+        self._parts: list[_Part] = []
+        self._end = 0  # behind the last value
+        self._rest = ""  # JSON of the sequences behind it
+        self._pixels: tuple[int, str] | None = None  # tag and name piece of the pixel data element
+
+    def to_json(self, data: bytes, transfer_syntax: str, *, bulk_uri: Callable[[str], str], tail: bytes = b"") -> bytes:
+        """As the function of that name."""
+        if len(data) == len(self._before) and transfer_syntax == self._syntax and not tail:
+            found = self._again(data, bulk_uri)
+            if found is not None:
+                return found
+        writer = _Writer(bulk_uri, BULK_THRESHOLD)
+        encoding = syntax.encoding(transfer_syntax)
+        writer.write(data, Tokens(data, encoding, self._limits))
+        self._before = b""
+        if not tail:
+            self._learn(data, transfer_syntax, writer)
+        else:
+            writer.write(tail, Tokens(tail, encoding, self._limits))
+        return writer.result()
+
+    def _learn(self, data: bytes, transfer_syntax: str, writer: _Writer) -> None:
+        pieces = writer.pieces()
+        if not pieces or not writer.marks:
+            return
+        parts: list[_Part] = []
+        index, end = 0, 0
+        for at, tag, vr, start, length, big in writer.marks:
+            lead = "".join(pieces[index : at + 1])
+            if '"BulkDataURI"' in lead:
+                return
+            parts.append(_Part(end, start, start + length, tag, vr, big, lead, pieces[at + 1]))
+            index, end = at + 2, start + length
+        rest, self._pixels = pieces[index:], None
+        if rest and rest[-1].startswith(',"7FE0'):
+            name, _, bulk = rest.pop().partition(',"BulkDataURI":')
+            if not bulk:
+                return
+            self._pixels = int(name[2:10], 16), name
+        self._rest = "".join(rest)
+        if '"BulkDataURI"' in self._rest:
+            return
+        self._before, self._syntax, self._charset = data, transfer_syntax, writer.charset
+        self._parts, self._end = parts, end
+
+    def _again(self, data: bytes, bulk_uri: Callable[[str], str]) -> bytes | None:
+        before, out = self._before, ["{"]
+        writer = _Writer(bulk_uri, BULK_THRESHOLD)
+        writer.charset = self._charset
+        for part in self._parts:
+            value, stop = part.value, part.stop
+            if data[part.start : value] != before[part.start : value]:
+                return None
+            text = part.text
+            if data[value:stop] != before[value:stop] or text.startswith(',"BulkDataURI"'):
+                if part.tag in _CAREFUL or (part.tag >> 16 & 1 and part.tag & 0xFFFF < 0x100):
+                    return None
+                text = writer.plain(data, part.tag, part.vr, value, stop - value, part.big)
+            out.append(part.lead)
+            out.append(text)
+        if data[self._end :] != before[self._end :]:
+            return None
+        out.append(self._rest)
+        if self._pixels is not None:
+            tag, name = self._pixels
+            out.append(f'{name},"BulkDataURI":{encode_basestring(bulk_uri(f"{tag:08X}"))}}}')
+        out.append("}")
+        return "".join(out).encode("utf-8", "replace")
 
 
 # ---------------------------------------------------------------- the usual short values
