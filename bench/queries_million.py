@@ -255,8 +255,8 @@ def main() -> None:
             large = run(kind, chosen.studies, chosen.instances, Path(folder))
             print(f"\n{kind:34}  {SMALL:>9,} studies     {chosen.studies:>9,} studies   ratio  rows")
             for name in small:
-                (a, a95, _), (b, b95, rows) = small[name], large[name]
-                print(f"{name:34}  {a:7.3f} / {a95:7.3f}    {b:7.3f} / {b95:7.3f}   {b / a:5.2f}  {rows:4}")
+                (a, a95, few), (b, b95, rows) = small[name], large[name]
+                print(f"{name:34}  {a:7.3f} / {a95:7.3f}    {b:7.3f} / {b95:7.3f}   {b / a:5.2f}  {few} {rows}")
             print(flush=True)
 
 

@@ -36,7 +36,8 @@ def item(**values: str) -> Dataset:
 
 def test_columns_of_every_level() -> None:
     dataset = item(
-        SpecificCharacterSet="ISO_IR 192", PatientName="Müller^Jörg=山田", PatientID=" 42 ", PatientBirthDate="19600101", PatientSex="M",
+        SpecificCharacterSet="ISO_IR 192", PatientName="Müller^Jörg=山田", PatientID=" 42 ",
+        PatientBirthDate="19600101", PatientSex="M",
         StudyDate="20240131", StudyTime="101530.25", AccessionNumber="A1", StudyID="7", Modality="CT", SeriesNumber="3",
         InstanceNumber="12", NumberOfFrames="2", BodyPartExamined="CHEST",
     )  # fmt: skip
@@ -101,7 +102,8 @@ def test_sequences() -> None:
         (date, "20240131", 20240131), (date, "2024.01.31", 20240131), (date, "20241301", None), (date, "yesterday", None),
         (date, "", None), (time, "1015", "1015"), (time, "10:15:30", "101530"), (time, "101530.123456", "101530.123456"),
         (time, "25", None), (time, "1060", None), (number, " 7 ", 7), (number, "-3", -3), (number, "1.0", 1), (number, "1\\2", 1),
-        (number, "9" * 30, None), (number, "x", None), (number, "inf", None), (number, "٣", 3), (clean, " a\x00b\n ", "ab"), (clean, "\x00", None),
+        (number, "9" * 30, None), (number, "x", None), (number, "inf", None), (number, "٣", 3),
+        (clean, " a\x00b\n ", "ab"), (clean, "\x00", None),
         (clean, "x" * 999, "x" * TEXT_MAX), (clean, "a\ud800b", "ab"),
     ],
 )  # fmt: skip

@@ -259,7 +259,8 @@ def test_a_foreign_continuation_is_refused(database: Database) -> None:
 
 
 REFUSED = [
-        by(StudyDate="yesterday"), by(StudyDate="20240101*"), by(StudyTime="25"), by(StudyDate="-"), by(Level.INSTANCE, InstanceNumber="one"),
+        by(StudyDate="yesterday"), by(StudyDate="20240101*"), by(StudyTime="25"), by(StudyDate="-"),
+        by(Level.INSTANCE, InstanceNumber="one"),
         by(AccessionNumber='""'), by(PatientID="x" * 2000), Query(Level.STUDY, offset=10_001), Query(Level.STUDY, view="all"),
         Query(Level.STUDY, (Match((0x00080050,), ("A", "B")),)), Query(Level.STUDY, tuple([Match((0x00080050,), ("A",))] * 65)),
         Query(Level.STUDY, (Match((0x0020000D,), tuple(f"1.{n}" for n in range(1001))),)),
@@ -305,8 +306,10 @@ def test_a_page_is_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) 
 # ---------------------------------------------------------------- hostile values
 
 INJECTIONS = [
-    "' OR '1'='1", "'; DROP TABLE studies; --", '" OR ""="', "1) UNION SELECT * FROM sessions --", "%", "_", "\\", "!", "!%", "''",
-    "?", "%s", "$1", ":a", "\x00", "\ud800", "\U0010ffff", "*" * 300, "?" * 200, "a" * 1000, "-" * 50, "\\\\", "[a-z]", "{}", "İ", "ﬀ",
+    "' OR '1'='1", "'; DROP TABLE studies; --", '" OR ""="', "1) UNION SELECT * FROM sessions --",
+    "%", "_", "\\", "!", "!%", "''",
+    "?", "%s", "$1", ":a", "\x00", "\ud800", "\U0010ffff", "*" * 300, "?" * 200, "a" * 1000, "-" * 50, "\\\\",
+    "[a-z]", "{}", "İ", "ﬀ",
 ]  # fmt: skip
 
 

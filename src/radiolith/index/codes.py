@@ -75,7 +75,9 @@ def number_of(read: Reader, kind: Code, tenant_id: int, value: str) -> int | Non
         )
         if row is None:
             return None
-        number = known[(kind, tenant_id, value)] = int(row[0])
+        number = int(row[0])
+        if not isinstance(read, Writer):
+            known[(kind, tenant_id, value)] = number
     return number
 
 

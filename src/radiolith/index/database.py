@@ -177,6 +177,12 @@ class _Handle:
                 "SELECT count(*) FROM sqlite_master"
             ).fetchone()  # recovers the WAL here, under the lock
 
+    def take_idle(self) -> sqlite3.Connection | None:
+        try:
+            return self.idle.pop()
+        except IndexError:  # another thread took the last one
+            return None
+
     def close(self) -> None:
         with self.lock.held():
             while self.idle:
@@ -249,7 +255,7 @@ class SqliteDatabase:
             raise Unavailable(f"more than {READERS_MAX} queries at once", retry_after=1)
         connection: sqlite3.Connection | None = None
         try:
-            connection = handle.idle.pop() if handle.idle else connect(handle.path, read_only=True)
+            connection = handle.take_idle() or connect(handle.path, read_only=True)
             reader = Reader(connection, self.dialect, self._memory, seconds)
             connection.set_progress_handler(lambda: time.monotonic() > reader.deadline, PROGRESS_STEPS)
             yield reader

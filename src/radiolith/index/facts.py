@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from radiolith.index import accounts, audit, quarantine, registry
+from radiolith.index import accounts, audit, codes, quarantine, registry
 from radiolith.index.changes import ChangeKind, record
 from radiolith.index.counts import Tally
 from radiolith.index.identities import Decision, Parent, decided, load, present, settle
@@ -137,6 +137,8 @@ def _encoding(fact: _Fact) -> None:
 def _decide(fact: _Fact, identities: list[Identity], kind: Decision, value: str) -> None:
     """Note a decision about each identity and bring what is held of it up to date."""
     tx, word = fact.tx, fact.word
+    if kind is Decision.REJECTED and value:
+        codes.encode(tx, codes.Code.REASON, 0, [value])  # before any study is locked, as everywhere
     tally = Tally()
     for study in sorted({identity[0] for identity in identities}):
         row = tx.one(f"SELECT id FROM studies WHERE uid = ? AND tenant_id = ?{tx.lock_rows}", (study, fact.tenant_id))  # noqa: S608

@@ -11,7 +11,7 @@ from typing import Any
 from radiolith.index import codes
 from radiolith.index.attributes import NO_NUMBER
 from radiolith.index.layouts import unpack_layout
-from radiolith.index.session import Reader
+from radiolith.index.session import Reader, Writer
 from radiolith.index.uids import unpack_uid
 from radiolith.model import Blob, Held, Identity, Place, Tenant
 
@@ -50,7 +50,7 @@ def tenant_uid(read: Reader, tenant_id: int) -> bytes:
     if uid is None:
         row = read.one("SELECT uid FROM tenants WHERE id = ?", (tenant_id,))
         uid = bytes(row[0]) if row else b""
-        if row:
+        if row and not isinstance(read, Writer):
             known[tenant_id] = uid
     return uid
 

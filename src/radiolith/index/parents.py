@@ -99,7 +99,7 @@ class Parents:
         if row is None:
             row_id = self.tx.allocate("patients", 1)[0]
             if self._make_patient(key, item, row_id):
-                self._write_patient_sets(item, row_id, None)
+                self._write_patient_sets(item, row_id, None, fresh=True)
                 return row_id
             row = self._find_patient(key)
         if row is None:
@@ -144,10 +144,11 @@ class Parents:
         )
         return bool(self.tx.run(sql, (row_id, key[1], anchor, item.key, *column_values(described, PATIENT_COLUMNS))))
 
-    def _write_patient_sets(self, item: Item, row_id: int, name_before: str | None) -> None:
+    def _write_patient_sets(self, item: Item, row_id: int, name_before: str | None, *, fresh: bool = False) -> None:
         tenant_id, described = item.incoming.tenant.id, item.incoming.description.patient
         write_names(self.tx, NameKind.PATIENT, (tenant_id, row_id), name_before, described.get("patient_name"))
-        self.tx.run("DELETE FROM claimed_identifiers WHERE patient_id = ?", (row_id,))
+        if not fresh:
+            self.tx.run("DELETE FROM claimed_identifiers WHERE patient_id = ?", (row_id,))
         claimed: list[list[str]] = json.loads(str(described.get("claimed") or "[]"))
         self.tx.run_many(
             "INSERT INTO claimed_identifiers(tenant_id, value, issuer, issuer_type, type, patient_id)"

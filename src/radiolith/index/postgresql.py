@@ -22,7 +22,7 @@ import psycopg
 from psycopg import errors
 
 from radiolith.index.database import Checkpoint
-from radiolith.index.session import QUERY_SECONDS_MAX, Memory, Reader, Writer
+from radiolith.index.session import QUERY_SECONDS_MAX, Contention, Memory, Reader, Writer
 from radiolith.model import Damaged, Failure, LimitExceeded, NoSpace, Unavailable
 
 READERS_MAX = 8  # connections a process; a query takes milliseconds
@@ -49,6 +49,8 @@ def failure(error: psycopg.Error) -> Failure | RuntimeError:
         return LimitExceeded(
             f"the query took longer than {QUERY_SECONDS_MAX:g} s; narrow it by date, patient or accession number"
         )
+    if isinstance(error, (errors.DeadlockDetected, errors.SerializationFailure, errors.LockNotAvailable)):
+        return Contention("other transactions were in the way; nothing was written", retry_after=1)
     if isinstance(error, errors.DiskFull):
         return NoSpace("no space left for the index")
     if isinstance(error, (errors.DataCorrupted, errors.IndexCorrupted)):
@@ -83,8 +85,7 @@ class _Pool:
             self._slots.release()
 
     def _take(self) -> PgConnection:
-        while self._idle:
-            connection = self._idle.pop()
+        while connection := self._take_idle():
             if not connection.closed and not select.select([connection.fileno()], [], [], 0)[0]:
                 return connection
             connection.close()  # the server spoke while nobody asked: it has closed the connection
@@ -103,6 +104,12 @@ class _Pool:
             raise
         connection.prepared_max = 400
         return connection
+
+    def _take_idle(self) -> PgConnection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:  # another thread took the last one
+            return None
 
     def _give_back(self, connection: PgConnection) -> None:
         try:

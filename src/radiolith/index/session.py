@@ -42,6 +42,10 @@ class Connection(Protocol):
     def close(self) -> Any: ...
 
 
+class Contention(Unavailable):
+    """Two transactions waited for each other and this one was given up: rolled back whole, so it may be run again."""
+
+
 @lru_cache(maxsize=4096)
 def to_format_style(sql: str) -> str:
     """`?` placeholders as psycopg wants them. Our statements never hold a question mark or a percent sign as text."""
