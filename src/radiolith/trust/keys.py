@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import itertools
 import json
 import os
 import threading
@@ -124,9 +125,19 @@ class Keys:
             return self._tenants[tenant]
         except KeyError:
             pass
-        for entry in self._keyring.entries():  # made by another process since we started: rare
+        # Made by another process, or before the position we follow from. One by one, because this is also called while an
+        # append holds the keyring's lock, which `entries` would wait for.
+        for position in itertools.count():
+            try:
+                entry = self._keyring.read(position)
+            except Damaged:
+                continue
+            except NotFound:
+                break
             if json.loads(entry.payload)["t"] == "tenant":
                 self._absorb(entry)
+                if tenant in self._tenants:
+                    break
         try:
             return self._tenants[tenant]
         except KeyError:
