@@ -286,6 +286,7 @@ def test_a_condition_without_index_looks_at_so_many_studies(
 ) -> None:
     studies(database, *[{"sex": "F" if n else "M"} for n in range(12)], study_date=20240101)
     monkeypatch.setattr(search, "CANDIDATES_MAX", 5)
+    monkeypatch.setattr(search, "CANDIDATES_FIRST", 2)
     assert len(ask(database, Query(Level.STUDY, (Match((0x00100040,), ("F",)),), limit=3)).rows) == 3
     with pytest.raises(LimitExceeded, match="narrow"):
         ask(database, by(PatientSex="M"))

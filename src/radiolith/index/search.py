@@ -32,6 +32,7 @@ from radiolith.model import BadInput, Level, LimitExceeded, Page, Query
 OFFSET_MAX = 10_000  # rows skipped by counting; beyond, the continuation costs nothing
 LIMIT_MAX = 5_000  # rows of one page, a row is about 2 KiB
 CANDIDATES_MAX = 20_000  # studies a condition without index may look at: 50 ms
+CANDIDATES_FIRST = 500  # looked at first: a condition that most studies satisfy fills its page from these
 MATCHES_MAX = 64  # keys of one query
 
 _WALK = 40  # rank of a walk along dates: anything with an index of its own is better
@@ -243,28 +244,33 @@ class _Search:
         where += self._conditions(level)
         if position:
             where.append(_after(level, position))
-        if plan.walk and plan.residual:
-            cut = self._cut(plan, position)
-            if cut is not None:
-                where.append(cut)
-        else:
-            cut = None
+        source = Sql(" CROSS JOIN ".join(t.text for t in tables), plan.source.params)
+        if not (plan.walk and plan.residual):
+            return self._fetch(plan, answer, source, where, limit)
+        for candidates in sorted({min(CANDIDATES_FIRST, CANDIDATES_MAX), CANDIDATES_MAX}):
+            cut = self._cut(plan, position, candidates)
+            found = self._fetch(plan, answer, source, [*where, cut] if cut is not None else where, limit)
+            if cut is None or len(found) > limit:
+                return found
+        raise LimitExceeded(
+            f"the keys given have no index and {CANDIDATES_MAX} studies were looked at without filling the page;"
+            " narrow the search by date, patient or accession number"
+        )
+
+    def _fetch(self, plan: _Plan, answer: Answer, source: Sql, where: Sequence[Sql], limit: int) -> list[Any]:
+        """Up to `limit` rows and one more, in order."""
         directions = ("DESC", "DESC", "ASC", "ASC", "ASC")
-        keys = KEYS[level]
+        keys = KEYS[self.query.level]
         if plan.walk == "study_modalities d":
             keys = ("d.study_date", "d.study_id", *keys[2:])
         order = ", ".join(f"{key} {direction}" for key, direction in zip(keys, directions, strict=False))
-        source, conditions = Sql(" CROSS JOIN ".join(t.text for t in tables)), all_of(where)
-        text = f"SELECT {', '.join(answer.columns)} FROM {source.text} WHERE {conditions.text} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608
-        offset = 0 if position else self.query.offset
-        params = (*plan.source.params, *conditions.params, limit + 1, offset)
-        found = self.read.all(text, params)
-        if cut is not None and len(found) <= limit:
-            raise LimitExceeded(
-                f"the keys given have no index and {CANDIDATES_MAX} studies were looked at without filling the page;"
-                " narrow the search by date, patient or accession number"
-            )
-        return found
+        conditions = all_of(where)
+        text = (
+            f"SELECT {', '.join(answer.columns)} FROM {source.text} WHERE {conditions.text}"  # noqa: S608
+            f" ORDER BY {order} LIMIT ? OFFSET ?"
+        )
+        offset = 0 if self.query.cursor else self.query.offset
+        return self.read.all(text, (*source.params, *conditions.params, limit + 1, offset))
 
     def _visible(self, level: Level) -> list[Sql]:
         normal = self.query.view == "normal"
@@ -331,13 +337,13 @@ class _Search:
                 break
         return inner
 
-    def _cut(self, plan: _Plan, position: tuple[int, ...]) -> Sql | None:
+    def _cut(self, plan: _Plan, position: tuple[int, ...], candidates: int) -> Sql | None:
         """The end of what a walk may look at, None when it comes to the end of the archive before."""
         if plan.walk == "patients p":
             after = Sql(" AND p.id < ?", position[:1]) if position else Sql("")
             row = self.read.one(
                 f"SELECT p.id FROM patients p WHERE p.tenant_id = ?{after.text} ORDER BY p.id DESC LIMIT 1 OFFSET ?",  # noqa: S608
-                (self.tenant_id, *after.params, CANDIDATES_MAX),
+                (self.tenant_id, *after.params, candidates),
             )
             return Sql("p.id > ?", row) if row else None
         key = ("d.study_date", "d.study_id") if plan.walk == "study_modalities d" else ("s.study_date", "s.id")
@@ -353,7 +359,7 @@ class _Search:
         row = self.read.one(
             f"SELECT {key[0]}, {key[1]} FROM {walked} WHERE {where.text}"  # noqa: S608
             f" ORDER BY {key[0]} DESC, {key[1]} DESC LIMIT 1 OFFSET ?",
-            (*where.params, CANDIDATES_MAX),
+            (*where.params, candidates),
         )
         return Sql(f"({key[0]}, {key[1]}) > (?, ?)", row) if row else None
 
