@@ -14,19 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from radiolith.model import Damaged, Failure, NoSpace, NotFound, Place, Unavailable
 from radiolith.storage.backends import COMPLETE, Known, Problem, Recovered, Sealed, SegmentInfo
 from radiolith.storage.backends.disk import NO_SPACE, Disk, File, failure, read_all, read_bytes, write_all
-from radiolith.storage.backends.segment_file import FileStream, Writer, seal_survey
-from radiolith.storage.format import (
-    BLOCK,
-    HEAD_SIZE,
-    MERGE,
-    SEGMENT_BYTES,
-    STREAM,
-    Malformed,
-    SegmentHeader,
-    Tail,
-    aligned,
-)
-from radiolith.storage.segments import Assembly, Read, copy_records, read_footer
+from radiolith.storage.backends.segment_file import FileStream, Writer, has_tail, seal_survey, sealed_end
+from radiolith.storage.format import BLOCK, HEAD_SIZE, MERGE, SEGMENT_BYTES, STREAM, Malformed, aligned
+from radiolith.storage.segments import Assembly, copy_records
 from radiolith.storage.survey import survey
 
 # Free space at which new records are refused: room to seal, to recover, and for the index.
@@ -258,7 +248,7 @@ class FileBackend:
                     except FileNotFoundError:
                         continue
                     size = file.size()
-                    sealed = _sealed(file, size)
+                    sealed = has_tail(file, size)
                     file.close()
                     yield SegmentInfo(bytes.fromhex(stem), size, sealed)
         except OSError as error:
@@ -300,9 +290,9 @@ class FileBackend:
             file.sync()
             if mark < size:
                 file.evict(0, 0)
-            sealed_end = _sealed_end(read, segment, size, mark)
-            if sealed_end:
-                return Recovered(segment, mark, sealed_end, "sealed")
+            stop = sealed_end(read, segment, size, mark)
+            if stop:
+                return Recovered(segment, mark, stop, "sealed")
             found = survey(read, segment, size, known_end=mark)
             copy = bool(found.flags & MERGE)  # nobody was told of a copy that was not sealed; its sources are there
             if remove and (copy or not (found.entries or found.damaged)):
@@ -378,26 +368,3 @@ class FileBackend:
             "open_segment_bytes": self._active.assembly.end if self._active else 0,
             "abandoned_segments": self._abandoned,
         }
-
-
-def _sealed(file: File, size: int) -> bool:
-    try:
-        Tail.parse(read_bytes(file, max(0, size - HEAD_SIZE), HEAD_SIZE), size)
-    except Malformed:
-        return False
-    return True
-
-
-def _sealed_end(read: Read, segment: bytes, size: int, mark: int) -> int:
-    """Where the data of a sealed segment end; 0 when it is not sealed. A streamed or merged segment is synced once,
-    with its footer: the footer alone may have reached the disk, so what the index does not know yet is verified
-    first."""
-    try:
-        footer = read_footer(read, segment, size)
-        if mark < footer.data_end and SegmentHeader.parse(read(0, HEAD_SIZE)).flags & (STREAM | MERGE):
-            found = survey(read, segment, aligned(footer.data_end))
-            if found.entries != footer.entries or found.damaged:
-                return 0
-    except Malformed:
-        return 0
-    return footer.data_end

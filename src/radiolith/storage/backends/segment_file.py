@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from radiolith.model import Failure, Place, Unavailable
 from radiolith.storage.backends import Sealed
 from radiolith.storage.backends.disk import NO_SPACE, File, failure, read_bytes, write_all
-from radiolith.storage.format import Buffer, aligned
-from radiolith.storage.segments import Assembly
-from radiolith.storage.survey import Survey
+from radiolith.storage.format import HEAD_SIZE, MERGE, STREAM, Buffer, Malformed, SegmentHeader, Tail, aligned
+from radiolith.storage.segments import Assembly, Read, read_footer
+from radiolith.storage.survey import Survey, survey
 
 _STRIDE = 8 * 1024 * 1024  # bytes of a stream between two looks at the free space and hints to the device
 _WINDOW = 1024 * 1024
@@ -131,3 +131,26 @@ class FileStream:
             self._check_space()
             writer.file.start_writeback(self._hinted, self._at - self._hinted)
             self._hinted = self._at
+
+
+def has_tail(file: File, size: int) -> bool:
+    try:
+        Tail.parse(read_bytes(file, max(0, size - HEAD_SIZE), HEAD_SIZE), size)
+    except Malformed:
+        return False
+    return True
+
+
+def sealed_end(read: Read, segment: bytes, size: int, mark: int) -> int:
+    """Where the data of a sealed segment end; 0 when it is not sealed. A streamed or merged segment is synced once,
+    with its footer: the footer alone may have reached the disk, so what the index does not know yet is verified
+    first."""
+    try:
+        footer = read_footer(read, segment, size)
+        if mark < footer.data_end and SegmentHeader.parse(read(0, HEAD_SIZE)).flags & (STREAM | MERGE):
+            found = survey(read, segment, aligned(footer.data_end))
+            if found.entries != footer.entries or found.damaged:
+                return 0
+    except Malformed:
+        return 0
+    return footer.data_end
