@@ -53,14 +53,16 @@ def served(home: Path, decoders: Decoders | None = None) -> Iterator[Served]:
         finally:
             ready.set()
 
-    thread = threading.Thread(target=run, name="served")
+    thread = threading.Thread(target=run, name="served", daemon=True)
     thread.start()
     try:
         assert ready.wait(60) and "error" not in box, box.get("error")
         found, server = box["served"], box["server"]
         assert isinstance(found, Served) and isinstance(server, uvicorn.Server)
-        yield found
-        server.should_exit = True
+        try:
+            yield found
+        finally:
+            server.should_exit = True
     finally:
         thread.join(30)
         listener.close()
