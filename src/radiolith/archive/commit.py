@@ -22,6 +22,7 @@ import structlog
 from radiolith import metrics
 from radiolith.index import audit, facts, instances, quarantine, segments
 from radiolith.index.database import Database
+from radiolith.index.identities import present
 from radiolith.index.session import Reader
 from radiolith.model import (
     AuditEvent,
@@ -116,6 +117,7 @@ class Committer:
         self._room: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._lock = threading.Lock()
         self._voids: list[Task] = []  # refused after they were durable
+        self._voided: list[tuple[Fact, Draft]] = []  # voids in the log that the index has not heard of
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
         # daemon: at exit `stop` has drained it; if it hangs in a dead disk, nothing acknowledged is lost with it
         self._thread.start()
@@ -188,6 +190,7 @@ class Committer:
             fresh = self._sift(batch)
             if fresh:
                 fresh = self._make_durable(fresh)
+            _refuse_copies(batch)
             self._apply(batch, fresh)
         except Failure as failure:
             self._refuse(batch, failure)
@@ -277,24 +280,29 @@ class Committer:
 
         A commit whose answer was lost may have gone through: what the index holds stays held.
         """
-        if not self._voids:
-            return
+        if self._voids:
+            self._void()
+        if self._voided:
+            with self._database.write() as tx:
+                for fact, draft in self._voided:
+                    facts.apply(tx, fact, draft.object_id)
+                segments.note_segments(tx, _furthest(draft.place for _, draft in self._voided if draft.place))
+            self._voided = []
+
+    def _void(self) -> None:
         with self._database.read() as read:
             self._voids = [task for task in self._voids if not _is_indexed(read, task)]
         by_tenant: dict[bytes, list[str]] = {}
         for task in self._voids:
             by_tenant.setdefault(task.label[0], []).append(task.draft.object_id.hex())
-        facts_made = [
+        made = [
             Fact("void", self._clock(), self._worker, tenant, {"objects": objects})
             for tenant, objects in by_tenant.items()
         ]
-        drafts = [self._sealed_fact(fact) for fact in facts_made]
-        places = self._store.commit(drafts)
+        drafts = [self._sealed_fact(fact) for fact in made]
+        self._store.commit(drafts)
         self._voids = []
-        with self._database.write() as tx:
-            for fact, draft in zip(facts_made, drafts, strict=True):
-                facts.apply(tx, fact, draft.object_id)
-            segments.note_segments(tx, _furthest(place for place in places if place))
+        self._voided += zip(made, drafts, strict=True)
 
     def _sealed_fact(self, fact: Fact) -> Draft:
         label = (fact.tenant, FACTS, "")
@@ -324,15 +332,22 @@ class Committer:
             _soon(loop, lambda gate=gate: None if gate.done() else gate.set_result(None))
 
 
+def _refuse_copies(batch: list[_Waiting]) -> None:
+    """What was answered as a copy of an object of the same batch stands and falls with it."""
+    failed = {
+        waiting.task.draft.object_id: waiting.answer for waiting in batch if isinstance(waiting.answer, Exception)
+    }
+    if failed:
+        for waiting in batch:
+            if isinstance(waiting.answer, Settled) and waiting.answer.object_id in failed:
+                waiting.answer = failed[waiting.answer.object_id]
+
+
 def _is_indexed(read: Reader, task: Task) -> bool:
     object_id = task.draft.object_id
-    if isinstance(task, ObjectTask):
-        identity = task.incoming.identity
-        held = instances.find_existing(read, task.incoming.tenant.id, [identity]).get(identity, [])
-        return any(one.blob.object_id == object_id for one in held)
-    if isinstance(task, QuarantineTask):
-        return quarantine.quarantined_one(read, task.tenant, object_id) is not None
-    return facts.is_applied(read, object_id)
+    if isinstance(task, FactTask):
+        return facts.is_applied(read, object_id)
+    return bool(present(read, [object_id]))
 
 
 def _ends(fresh: list[_Waiting]) -> dict[bytes, int]:
@@ -380,6 +395,8 @@ def _events(batch: list[_Waiting]) -> list[AuditEvent]:
     events: list[AuditEvent] = []
     for waiting in batch:
         task = waiting.task
+        if isinstance(waiting.answer, Exception):
+            continue
         if isinstance(task, FactTask):
             events += task.audit
             continue

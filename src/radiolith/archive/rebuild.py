@@ -35,6 +35,7 @@ from radiolith.storage.backends import COMPLETE, Problem
 from radiolith.storage.blobs import Log, Record
 from radiolith.trust.keys import Keys
 
+_FIRST = ("tenant", "void")
 BATCH = 500  # objects a transaction; half a second of work, and what a kill repeats
 log = structlog.get_logger()
 Progress = Callable[["Report"], None]
@@ -79,12 +80,17 @@ class Rebuild:
             return report
         self._adopt_scopes()
         decisions: list[_Decision] = []
+        there = [one for one in found if one.state != "removed"]
         for one in found:
             report.segments += 1
             report.damaged += [f"segment {one.segment.hex()} at {p.offset}: {p.reason}" for p in one.damage]
-            if one.state != "removed":
-                self._index(self._records(one.segment, one.start, report), decisions, report, recovered=True)
-        self._decide(decisions, report)
+        for one in there:  # as in `rebuild`: what is void must not get rows, wherever the fact lies
+            self._collect_facts(one.segment, one.start, decisions, report)
+        self._decide_first(decisions, report)
+        void = self._void(decisions)
+        for one in there:
+            self._index(self._objects(one.segment, one.start, void, report), report, recovered=True)
+        self._decide_rest(decisions, report)
         with self._database.write() as tx:
             for one in found:
                 if one.state in ("sealed", "recovered"):
@@ -103,16 +109,14 @@ class Rebuild:
             report.damaged += [f"segment {one.segment.hex()} at {p.offset}: {p.reason}" for p in one.damage]
         infos = list(self._store.segments())
         for info in infos:  # facts first: tenants must exist, and what is void must not get rows
-            self._collect_facts(info.id, decisions, report)
-        decisions.sort(key=lambda d: (d.at, d.object_id))
-        self._decide([d for d in decisions if d.kind in ("tenant", "void")], report)
+            self._collect_facts(info.id, 0, decisions, report)
+        self._decide_first(decisions, report)
         void = self._void(decisions)
         for info in infos:
             report.segments += 1
-            records = (r for r in self._records(info.id, 0, report) if r.object_id not in void and r.kind != Kind.FACT)
-            self._index(records, [], report, progress=progress)
+            self._index(self._objects(info.id, 0, void, report), report, progress=progress)
             progress(report)
-        self._decide([d for d in decisions if d.kind not in ("tenant", "void")], report)
+        self._decide_rest(decisions, report)
         with self._database.write() as tx:
             for info in infos:
                 segments.record_segment(tx, info.id, self._store.tier, sealed=True, indexed_end=info.length)
@@ -123,10 +127,20 @@ class Rebuild:
         for _, scope in self._keys.every_scope():
             self._scopes[scope.id] = scope
 
-    def _collect_facts(self, segment: bytes, decisions: list[_Decision], report: Report) -> None:
-        for record in self._records(segment, 0, report):
+    def _collect_facts(self, segment: bytes, start: int, decisions: list[_Decision], report: Report) -> None:
+        for record in self._records(segment, start, report):
             if record.kind == Kind.FACT:
-                self._add_fact(record, decisions)
+                try:
+                    self._add_fact(record, decisions)
+                except (Damaged, NotFound, KeyError, ValueError) as failure:
+                    report.damaged.append(f"fact {record.object_id.hex()}: {failure or type(failure).__name__}")
+
+    def _decide_first(self, decisions: list[_Decision], report: Report) -> None:
+        """Facts that objects depend on: tenants, and which records do not exist."""
+        self._decide([d for d in decisions if d.kind in _FIRST], report)
+
+    def _decide_rest(self, decisions: list[_Decision], report: Report) -> None:
+        self._decide([d for d in decisions if d.kind not in _FIRST], report)
 
     def _void(self, decisions: list[_Decision]) -> set[bytes]:
         void: set[bytes] = set()
@@ -147,10 +161,14 @@ class Rebuild:
         except (Damaged, NotFound) as failure:
             report.damaged.append(f"segment {segment.hex()}: {failure}")
 
+    def _objects(self, segment: bytes, start: int, void: set[bytes], report: Report) -> Iterator[Record]:
+        for record in self._records(segment, start, report):
+            if record.kind != Kind.FACT and record.object_id not in void:
+                yield record
+
     def _index(
         self,
         records: Iterator[Record],
-        decisions: list[_Decision],
         report: Report,
         *,
         recovered: bool = False,
@@ -160,9 +178,6 @@ class Rebuild:
         sidelined: list[tuple[int, quarantine.Quarantined]] = []
         for record in records:
             try:
-                if record.kind == Kind.FACT:
-                    self._add_fact(record, decisions)
-                    continue
                 self._add_object(record, objects, sidelined)
             except (Damaged, NotFound, Unparsable, LimitExceeded, KeyError, ValueError) as failure:
                 report.damaged.append(f"object {record.object_id.hex()}: {failure or type(failure).__name__}")
