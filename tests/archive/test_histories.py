@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 from radiolith import app, config
+from radiolith.index.database import open_database
 from radiolith.index.dump import dump
 from radiolith.model import BadInput, Conflict, Identity, NotFound, Outcome, Principal, Receipt, Source
 from radiolith.storage.cache import Cache
 from tests import campaign
-from tests.archive.homes import principal
+from tests.archive.homes import principal, small_segments
 from tests.archive.objects import BIG, EXPLICIT, IMPLICIT, Made
 
 HISTORIES = campaign.count("histories rebuilt", 150, 5_000)
@@ -34,7 +35,7 @@ NAMES = ("Müller^Jörg", "Mueller^Joerg", "Lefèvre^Jean-Pierre", "山田^太�
 
 def lines(url: str) -> list[str]:
     """The canonical dump of a database, opened for that alone."""
-    database = app.open_database(url)
+    database = open_database(url)
     try:
         with database.snapshot() as read:
             return list(dump(read))
@@ -74,8 +75,7 @@ class History:
 
     def graph(self) -> app.Graph:
         made = app.build(self.settings, f"w{self.rng.randrange(100)}", _nothing, Cache(None, bytes(32)))
-        backend: Any = made.store.backend
-        backend._segment_bytes = 1 << 20  # recovery reads all of it
+        small_segments(made)
         return made
 
     @property

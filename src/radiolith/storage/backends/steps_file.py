@@ -21,7 +21,7 @@ from radiolith.storage.backends import Steps
 VARIABLE = "RADIOLITH_TEST_STEPS"
 ROW = 96
 ROWS = 32  # of one file: workers, jobs, recovery and commands of one server
-LAYOUT = struct.Struct("<IiQQQ24s24s16s")
+LAYOUT = struct.Struct("<IiQQQ16s16s16s16s")
 
 
 def open_steps(process: str) -> Steps:
@@ -40,15 +40,15 @@ class _Shown:
         taken = [self._map[at + ROW - 16 : at + ROW] for at in range(0, ROW * ROWS, ROW)]
         self._at = ROW * (taken.index(name) if name in taken else taken.index(bytes(16)))
         row = list(LAYOUT.unpack_from(self._map, self._at))
-        row[0], row[2], row[5], row[7] = os.getpid(), 0, b"start", name
+        row[0], row[2], row[5], row[8] = os.getpid(), 0, b"start", name
         LAYOUT.pack_into(self._map, self._at, *row)
 
     def __call__(self, number: int, name: str) -> None:
-        at, step = self._at, name.encode()[:24].ljust(24, b"\0")
+        at, step = self._at, name.encode()[:16].ljust(16, b"\0")
+        _, victim, _, stop, hits, last, _, _, _ = LAYOUT.unpack_from(self._map, at)
         struct.pack_into("<Q", self._map, at + 8, number)
-        self._map[at + 32 : at + 56] = step
-        _, victim, _, stop, hits, _, _, _ = LAYOUT.unpack_from(self._map, at)
+        self._map[at + 32 : at + 48] = step
         if stop and number >= stop:
-            self._map[at + 56 : at + 80] = step
+            self._map[at + 48 : at + 80] = step + last
             struct.pack_into("<QQ", self._map, at + 16, 0, hits + 1)
             os.kill(victim or os.getpid(), signal.SIGKILL)
