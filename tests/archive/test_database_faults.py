@@ -143,6 +143,23 @@ async def test_void_holds_after_a_roll_forward(tmp_path: Path) -> None:
             assert await kept(graph, number) == made(number).part10()
 
 
+async def test_quarantined_bytes_that_were_refused_stay_away(tmp_path: Path) -> None:
+    """The same for bytes that nobody could read."""
+    home = tmp_path / "home"
+    async with opened(home) as graph:
+        await store(graph, b"no DICOM")
+    old = _copy_index(home, tmp_path / "old")
+    async with opened(home) as graph:
+        failing(graph).before = 1
+        with pytest.raises(Unavailable):
+            await store(graph, b"no DICOM either")
+        await store(graph, made(3).part10())
+    _restore_index(old, home)
+    async with opened(home) as graph:
+        graph.rebuild.recover()
+        assert len(await graph.archive.quarantine.list(principal(graph))) == 1
+
+
 async def test_an_older_copy_of_the_database_is_rolled_forward(tmp_path: Path) -> None:
     """Every kind of record comes back from the log; the dump is that of before."""
     home = tmp_path / "home"
