@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from radiolith.dicom.json import SeriesJson, to_json
+from radiolith.dicom.json import to_json
+from radiolith.dicom.json_series import SeriesJson
 from radiolith.dicom.limits import Unparsable
 from radiolith.dicom.reader import scan
 from radiolith.model import LimitExceeded

@@ -11,26 +11,33 @@ overlaps the sync of batch n + 1; the second gains nothing while the device sync
 from __future__ import annotations
 
 import asyncio
-import json
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from radiolith import metrics
+from radiolith.archive.tasks import (
+    FACT_META,
+    FactTask,
+    ObjectTask,
+    QuarantineTask,
+    Settled,
+    Task,
+    fact_payload,
+    is_indexed,
+)
 from radiolith.index import audit, facts, instances, quarantine, segments
 from radiolith.index.database import Database
-from radiolith.index.identities import present
-from radiolith.index.session import Reader
+from radiolith.index.session import Contention
 from radiolith.model import (
     AuditEvent,
     Blob,
     Fact,
     Failure,
-    Held,
-    Incoming,
     Kind,
     Outcome,
     Place,
@@ -43,49 +50,6 @@ from radiolith.trust.keys import FACTS, Keys, Label
 BATCH_BYTES = 8 << 20  # 15 CT slices: more gains nothing, a sync costs 1 ms and 8 MiB 5 ms
 BATCH_TASKS = 512  # bounds the transaction: 512 rows take about 10 ms
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class ObjectTask:
-    """A received object, encrypted, waiting for key, place and rows. `incoming.blob` is filled in by the commit."""
-
-    draft: Draft
-    label: Label
-    meta: bytes
-    incoming: Incoming
-
-
-@dataclass(slots=True)
-class QuarantineTask:
-    draft: Draft
-    label: Label
-    meta: bytes
-    row: quarantine.Quarantined  # its blob is filled in by the commit
-    tenant: int
-
-
-FACT_META = b'{"kind":"fact","original_size":0,"name":""}'
-
-
-@dataclass(slots=True)
-class FactTask:
-    draft: Draft
-    label: Label
-    fact: Fact
-    audit: tuple[AuditEvent, ...] = ()
-    meta: bytes = FACT_META
-
-
-Task = ObjectTask | QuarantineTask | FactTask
-
-
-@dataclass(slots=True)
-class Settled:
-    """The answer for one task: what became of it, and the row as the index now holds it."""
-
-    outcome: Outcome
-    object_id: bytes
-    held: Held | None = None
 
 
 @dataclass(slots=True)
@@ -185,6 +149,7 @@ class Committer:
         return batch, False
 
     def _settle(self, batch: list[_Waiting]) -> None:
+        begun = time.perf_counter()
         try:
             self._flush_voids()
             fresh = self._sift(batch)
@@ -197,6 +162,7 @@ class Committer:
         except Exception as error:  # a bug or a broken engine: nothing of this batch was acknowledged
             log.exception("commit failed", worker=self._worker)
             self._refuse(batch, Unavailable(f"the batch could not be committed ({type(error).__name__})"))
+        metrics.commit_seconds.observe(time.perf_counter() - begun)
 
     def _sift(self, batch: list[_Waiting]) -> list[_Waiting]:
         """Answer what is already held byte for byte, in the index or earlier in this batch; the rest is fresh."""
@@ -252,20 +218,10 @@ class Committer:
         """Rows, changes and audit of the whole batch in one transaction; a failure voids what is in the log."""
         self._store.backend.steps("transaction")
         try:
-            with self._database.write(durable=False) as tx:  # the log is: docs/decisions/005
-                objects = [(w, w.task.incoming) for w in fresh if isinstance(w.task, ObjectTask)]
-                verdicts = instances.insert(tx, [incoming for _, incoming in objects])
-                for (waiting, _), verdict in zip(objects, verdicts, strict=True):
-                    waiting.answer = Settled(verdict.outcome, waiting.task.draft.object_id, verdict.held)
-                for waiting in fresh:
-                    if isinstance(waiting.task, QuarantineTask):
-                        quarantine.add_quarantined(tx, waiting.task.tenant, waiting.task.row)
-                        waiting.answer = Settled(Outcome.QUARANTINED, waiting.task.draft.object_id)
-                    elif isinstance(waiting.task, FactTask):
-                        facts.apply(tx, waiting.task.fact, waiting.task.draft.object_id)
-                        waiting.answer = Settled(Outcome.STORED, waiting.task.draft.object_id)
-                audit.insert(tx, _events(batch))
-                segments.note_segments(tx, _ends(fresh))
+            try:
+                self._transact(batch, fresh)
+            except Contention:  # two nodes met in the same rows: rolled back whole, and free now
+                self._transact(batch, fresh)
         except Exception:
             self._voids += [waiting.task for waiting in fresh]
             try:
@@ -274,6 +230,22 @@ class Committer:
                 log.warning("a refused batch could not be voided yet", objects=len(self._voids))
             raise
         self._store.backend.steps("answer")
+
+    def _transact(self, batch: list[_Waiting], fresh: list[_Waiting]) -> None:
+        with self._database.write(durable=False) as tx:  # the log is: docs/decisions/005
+            objects = [(w, w.task.incoming) for w in fresh if isinstance(w.task, ObjectTask)]
+            verdicts = instances.insert(tx, [incoming for _, incoming in objects])
+            for (waiting, _), verdict in zip(objects, verdicts, strict=True):
+                waiting.answer = Settled(verdict.outcome, waiting.task.draft.object_id, verdict.held)
+            for waiting in fresh:
+                if isinstance(waiting.task, QuarantineTask):
+                    quarantine.add_quarantined(tx, waiting.task.tenant, waiting.task.row)
+                    waiting.answer = Settled(Outcome.QUARANTINED, waiting.task.draft.object_id)
+                elif isinstance(waiting.task, FactTask):
+                    facts.apply(tx, waiting.task.fact, waiting.task.draft.object_id)
+                    waiting.answer = Settled(Outcome.STORED, waiting.task.draft.object_id)
+            audit.insert(tx, _events(batch))
+            segments.note_segments(tx, _ends(fresh))
 
     def _flush_voids(self) -> None:
         """Tell the log that refused records do not exist, before anything else is acknowledged.
@@ -291,7 +263,7 @@ class Committer:
 
     def _void(self) -> None:
         with self._database.read() as read:
-            self._voids = [task for task in self._voids if not _is_indexed(read, task)]
+            self._voids = [task for task in self._voids if not is_indexed(read, task)]
         by_tenant: dict[bytes, list[str]] = {}
         for task in self._voids:
             by_tenant.setdefault(task.label[0], []).append(task.draft.object_id.hex())
@@ -343,13 +315,6 @@ def _refuse_copies(batch: list[_Waiting]) -> None:
                 waiting.answer = failed[waiting.answer.object_id]
 
 
-def _is_indexed(read: Reader, task: Task) -> bool:
-    object_id = task.draft.object_id
-    if isinstance(task, FactTask):
-        return facts.is_applied(read, object_id)
-    return bool(present(read, [object_id]))
-
-
 def _ends(fresh: list[_Waiting]) -> dict[bytes, int]:
     return _furthest(place for waiting in fresh if (place := waiting.task.draft.place))
 
@@ -360,16 +325,6 @@ def _furthest(places: Iterable[Place]) -> dict[bytes, int]:
     for place in places:
         ends[place.segment] = max(ends.get(place.segment, 0), place.offset + place.length)
     return ends
-
-
-def fact_payload(fact: Fact) -> bytes:
-    body = {"kind": fact.kind, "at": fact.at, "by": fact.by, "body": fact.body}
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def load_fact(tenant: bytes, payload: bytes) -> Fact:
-    body = json.loads(payload)
-    return Fact(body["kind"], body["at"], body["by"], tenant, body["body"])
 
 
 def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:

@@ -15,9 +15,10 @@ from dataclasses import replace
 import orjson
 import structlog
 
-from radiolith.archive.commit import Committer, Settled
+from radiolith.archive.commit import Committer
 from radiolith.archive.pixels import Pixelwork
 from radiolith.archive.reading import Reading
+from radiolith.archive.tasks import Settled
 from radiolith.dicom.json import to_json
 from radiolith.index import instances
 from radiolith.index.database import Database

@@ -14,16 +14,22 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
+from radiolith import metrics
 from radiolith.archive import prepare
-from radiolith.archive.commit import Committer, Settled
+from radiolith.archive.commit import Committer
 from radiolith.archive.encodings import Encodings
+from radiolith.archive.tasks import Settled
 from radiolith.config import Settings
 from radiolith.model import (
+    Failure,
     LimitExceeded,
+    NoSpace,
+    NotAllowed,
     Outcome,
     Principal,
     Receipt,
     Source,
+    Unavailable,
 )
 from radiolith.storage.blobs import Log
 from radiolith.storage.drafts import SMALL
@@ -59,8 +65,12 @@ class Ingest:
 
         Raises NotAllowed, NoSpace, Unavailable before a byte is taken.
         """
-        require(principal, Action.STORE)
-        self._door.store.backend.check_space()
+        try:
+            require(principal, Action.STORE)
+            self._door.store.backend.check_space()
+        except Failure as failure:
+            metrics.objects_refused.add("not_allowed" if isinstance(failure, NotAllowed) else "no_space")
+            raise
         return Intake(self, self._door, principal, source, transfer_syntax)
 
     async def borrow(self) -> bytearray:
@@ -141,6 +151,16 @@ class Intake:
             self._ingest.give_back(buffer)
 
     async def _receipt(self, prepared: prepare.Prepared) -> Receipt:
+        try:
+            receipt = await self._settled(prepared)
+        except Failure as failure:
+            metrics.objects_refused.add(_refusal(failure))
+            raise
+        metrics.objects_received.add(receipt.outcome.value)
+        metrics.bytes_received.add(amount=prepared.size)
+        return receipt
+
+    async def _settled(self, prepared: prepare.Prepared) -> Receipt:
         door, who = self._door, self._principal
         received = prepare.Received(prepared, who, self._source, door.clock(), self._policy())
         if prepared.identity is None:
@@ -166,3 +186,9 @@ def _receipt(prepared: prepare.Prepared, settled: Settled) -> Receipt:
     if settled.outcome is Outcome.VERSION:
         reason = "other content is held under this SOP Instance UID; this one is kept as a further version"
     return Receipt(settled.outcome, prepared.identity, prepared.sop_class, settled.object_id, reason, prepared.warnings)
+
+
+def _refusal(failure: Failure) -> str:
+    """The label of a refusal in the metrics."""
+    kinds = ((NoSpace, "no_space"), (Unavailable, "unavailable"), (LimitExceeded, "limit"))
+    return next((label for kind, label in kinds if isinstance(failure, kind)), "other")

@@ -11,15 +11,16 @@ import zlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from radiolith import metrics
 from radiolith.archive.ports import Rendering, Stream
-from radiolith.archive.reading import Reading, is_deflated
+from radiolith.archive.reading import Reading, is_deflated, written_as
 from radiolith.codecs.registry import DEFLATED_LE, SYNTAXES, Syntax
 from radiolith.codecs.sandbox import Changed, Decoders, Frame, Opened, Session, Wanted
 from radiolith.dicom.encoding import rewrite
 from radiolith.dicom.frames import frame_range
 from radiolith.dicom.part10 import file_meta
 from radiolith.dicom.reader import scan, text
-from radiolith.model import Held, Layout, NotFound, Pixels, Unsupported
+from radiolith.model import Failure, Held, Layout, NotFound, Pixels, Unsupported
 from radiolith.storage.cache import Cache
 
 _CINE = ("image/gif",)
@@ -61,8 +62,9 @@ class Pixelwork:
 
     # ------------------------------------------------------------ frames
 
-    def _opened(self, header: bytes, layout: Layout) -> Opened:
-        return Opened(header, layout.transfer_syntax, layout.pixel_tag)
+    async def _opened(self, held: Held) -> Opened:
+        header, vr = await self._reading.run(self._reading.opening_now, held)
+        return Opened(header, held.layout.transfer_syntax, held.layout.pixel_tag, vr)
 
     def _frame_now(self, held: Held, number: int) -> Frame:
         """As the decoder wants it: numbered from 0, a one-bit frame with the bit it starts at."""
@@ -75,9 +77,9 @@ class Pixelwork:
 
     async def decoded(self, held: Held, number: int) -> tuple[object, ...]:
         """A frame's samples and their shape, for comparison."""
-        header = await self._reading.header(held)
+        opened = await self._opened(held)
         frame = await self._reading.run(self._frame_now, held, number)
-        async with self._decoders().session(self._opened(header, held.layout)) as session:
+        async with self._decoders().session(opened) as session:
             native = await session.decode(frame)
         return bytes(native.data), native.rows, native.columns, native.samples, native.dtype, native.photometric
 
@@ -87,9 +89,9 @@ class Pixelwork:
         key = ("frame", recoding.syntax, held.blob.object_id, number)
         found = self._cache.get(key)
         if found is None:
-            header = await self._reading.header(held)
+            opened = await self._opened(held)
             frame = await self._reading.run(self._frame_now, held, number)
-            async with self._decoders().session(self._opened(header, held.layout)) as session:
+            async with self._decoders().session(opened) as session:
                 found = bytes((await session.transcode(frame, recoding.syntax)).data)
             self._cache.put(key, found)
         return found
@@ -123,7 +125,7 @@ class Pixelwork:
         """Other element encoding, same pixel bytes."""
         layout = held.layout
         header = await self._reading.header(held)
-        yield await self._reading.run(rewrite, header, layout.transfer_syntax, target.uid)
+        yield await self._reading.run(rewrite, header, written_as(header, layout.transfer_syntax), target.uid)
         if layout.pixels is not Pixels.NATIVE:
             return
         yield _native_element(layout.pixel_tag, target, layout.pixel_length, layout.bits_allocated)
@@ -141,8 +143,8 @@ class Pixelwork:
     async def _transcoded(self, held: Held, target: Syntax) -> AsyncIterator[bytes]:
         """Other pixel encoding: frame by frame through one decoder session."""
         layout = held.layout
-        header = await self._reading.header(held)
-        async with self._decoders().session(self._opened(header, layout)) as session:
+        opened = await self._opened(held)
+        async with self._decoders().session(opened) as session:
             first, changed = await self._step(session, held, 1, target)
             explicit = bytes(await session.rewrite_header(changed))
             implicit = target.implicit
@@ -153,6 +155,8 @@ class Pixelwork:
             else:
                 total = len(first) * layout.frames
                 if changed.bits_allocated == 1:
+                    if layout.frames > 1 and layout.rows * layout.columns * changed.samples % 8:
+                        raise Unsupported("one-bit frames that do not end on a byte are given as they are stored")
                     total = (layout.rows * layout.columns * changed.samples * layout.frames + 7) // 8
                 yield _native_element(layout.pixel_tag, target, total, changed.bits_allocated)
             for number in range(1, layout.frames + 1):
@@ -181,7 +185,7 @@ class Pixelwork:
         if is_deflated(layout) or start >= layout.dataset_end:
             return
         rest = await self._reading.range(held, start, layout.dataset_end)
-        yield await self._reading.run(rewrite, rest, layout.transfer_syntax, target.uid)
+        yield await self._reading.run(rewrite, rest, written_as(rest, layout.transfer_syntax), target.uid)
 
     # ------------------------------------------------------------ pictures
 
@@ -210,7 +214,7 @@ class Pixelwork:
         return kind.decode(), picture
 
     async def _render(self, held: Held, number: int, want: Rendering) -> tuple[str, bytearray]:
-        header = await self._reading.header(held)
+        opened = await self._opened(held)
         numbers = self._numbers(held.layout, number, want)
         frames = [await self._reading.run(self._frame_now, held, one) for one in numbers]
         state, state_syntax = await self._presentation(want)
@@ -219,15 +223,24 @@ class Pixelwork:
             quality=want.quality,
             viewport=want.viewport,  # type: ignore[arg-type]
             window=want.window,
-            annotation=self._lines(header, held, want),
+            annotation=self._lines(bytes(opened.header), held, want),
             icc=want.icc,
             thumbnail=want.thumbnail,
             presentation=state,
             presentation_syntax=state_syntax,
             sop_instance=held.identity.sop,
         )
-        async with self._decoders().session(self._opened(header, held.layout)) as session:
-            return await session.render(frames, wanted)
+        try:
+            async with self._decoders().session(opened) as session:
+                made = await session.render(frames, wanted)
+        except Unsupported:
+            metrics.decodes.add("unsupported")
+            raise
+        except Failure:
+            metrics.decodes.add("failed")
+            raise
+        metrics.decodes.add("done")
+        return made
 
     @staticmethod
     def _numbers(layout: Layout, number: int, want: Rendering) -> list[int]:
@@ -247,7 +260,7 @@ class Pixelwork:
         """What `annotation` burns in (PS3.18 8.3.5.1.1): who it is, and how it was made."""
         if not want.annotation:
             return ()
-        found = scan(header, transfer_syntax=held.layout.transfer_syntax)
+        found = scan(header, transfer_syntax=written_as(header, held.layout.transfer_syntax))
         wanted: list[int] = []
         if "patient" in want.annotation:
             wanted += [0x00100010, 0x00100020, 0x00100030, 0x00100040]

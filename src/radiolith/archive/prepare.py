@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from radiolith.archive import meta
-from radiolith.archive.commit import ObjectTask, QuarantineTask
+from radiolith.archive.tasks import ObjectTask, QuarantineTask
 from radiolith.dicom.reader import ENDLESS, Scan, Scanner, Unparsable, scan
 from radiolith.index.attributes import describe
 from radiolith.index.quarantine import Quarantined
@@ -37,6 +37,7 @@ NON_PATIENT = frozenset(
 )
 """SOP classes of the Non-Patient Object Storage service (PS3.4 GG.3): they belong to no study."""
 
+UID_MAX = 128  # characters: twice what the standard allows
 _NOWHERE = Blob(Place(b"", 0, 0), b"", b"", Scope(b"", 0), b"", 0)
 
 
@@ -188,6 +189,9 @@ def _identify(found: Scan | None, reason: str) -> tuple[Identity | None, str, di
     sop_class, identity = found.sop_class, found.identity
     if found.is_dicomdir:
         return None, "a DICOMDIR describes a medium; import the medium instead", None
+    for name, uid in (("Study", identity.study), ("Series", identity.series), ("SOP", identity.sop)):
+        if not _is_name(uid):
+            return None, f"the {name} Instance UID is no UID", None
     if sop_class in NON_PATIENT and identity.sop:
         return Identity("", "", identity.sop), "", None
     missing = [
@@ -204,6 +208,11 @@ def _identify(found: Scan | None, reason: str) -> tuple[Identity | None, str, di
         guess = {"study": identity.study, "series": identity.series, "sop": identity.sop, "class": sop_class}
         return None, f"no {' and no '.join(missing)}", guess
     return identity, "", None
+
+
+def _is_name(uid: str) -> bool:
+    """Lenient: leading zeros, letters and 65 characters are kept as they came. What no header or URL can carry is not."""
+    return len(uid) <= UID_MAX and uid.isascii() and (not uid or uid.isprintable())
 
 
 def _class(found: Scan | None) -> str:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from typing import ParamSpec, TypeVar
 
+from radiolith import metrics
 from radiolith.archive.ports import Stream
 from radiolith.dicom import syntax
 from radiolith.dicom.frames import (
@@ -56,6 +57,9 @@ class Reading:
         key = self._keys.object_key(blob)
         try:
             return self._store.read(blob, key, start, stop)
+        except Damaged:
+            metrics.damaged_reads.add()
+            raise
         except NotFound:  # the segment was compacted or moved since the row was read: look once more
             with self._database.read() as read:
                 again = instances.blob_of(read, blob.object_id)
@@ -115,6 +119,16 @@ class Reading:
 
     async def header(self, held: Held) -> bytes:
         return await self.run(self.header_now, held)
+
+    def opening_now(self, held: Held) -> tuple[bytes, str]:
+        """(header, VR of the pixel data element) as a decoder wants them; the VR is only told where it matters: it
+        says how the bytes of big-endian 8-bit pixels are paired."""
+        layout = held.layout
+        header = self.header_now(held)
+        if layout.pixels is Pixels.NONE or not syntax.encoding(layout.transfer_syntax).big:
+            return header, ""
+        element = bytes(self.range_now(held, layout.header_end, layout.header_end + 6))
+        return header, element[4:6].decode("ascii", "replace")
 
     def description_now(self, held: Held) -> tuple[bytes, str, bytes]:
         """(the dataset up to and with the pixel data element's own header, its actual encoding, what follows the

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from radiolith.archive import meta
-from radiolith.archive.commit import load_fact
 from radiolith.archive.reading import is_deflated
+from radiolith.archive.tasks import load_fact
 from radiolith.dicom.reader import Unparsable, scan
 from radiolith.index import accounts, audit, facts, instances, quarantine, segments
 from radiolith.index.attributes import describe
@@ -36,6 +36,7 @@ from radiolith.storage.blobs import Log, Record
 from radiolith.trust.keys import Keys
 
 _FIRST = ("tenant", "void")
+ALIVE = 120_000_000  # microseconds within which a living node has committed what it wrote
 BATCH = 500  # objects a transaction; half a second of work, and what a kill repeats
 log = structlog.get_logger()
 Progress = Callable[["Report"], None]
@@ -69,13 +70,20 @@ class Rebuild:
 
     # ------------------------------------------------------------ after a kill
 
-    def recover(self) -> Report:
-        """Seal what dead writers left, and roll forward every valid record the index does not have yet."""
+    def recover(self, settled: int = 0) -> Report:
+        """Seal what dead writers left, and roll forward every valid record the index does not have yet.
+
+        settled: microseconds; younger segments are left alone. On an object store the batches of living nodes cannot
+        be told from those of dead ones, and a living node commits its own within seconds.
+        """
         report = Report()
         with self._database.read() as read:
             marks, complete = segments.segment_marks(read), segments.sealed_segments(read)
             self._tenants = {tenant.uid: tenant for tenant in accounts.tenants(read)}
         found = self._store.recover(lambda segment: COMPLETE if segment in complete else marks.get(segment))
+        if settled and found:
+            born = {info.id: info.modified for info in self._store.segments()}
+            found = [one for one in found if self._clock() - born.get(one.segment, 0) > settled]
         if not found:
             return report
         self._adopt_scopes()

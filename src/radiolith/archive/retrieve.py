@@ -15,7 +15,8 @@ from radiolith.archive.pixels import Pixelwork, Recoding
 from radiolith.archive.ports import Rendering, Stream
 from radiolith.archive.reading import Reading, is_deflated
 from radiolith.codecs.registry import SYNTAXES
-from radiolith.dicom.json import SeriesJson, find, to_json
+from radiolith.dicom.json import find, to_json
+from radiolith.dicom.json_series import SeriesJson
 from radiolith.dicom.part10 import file_meta
 from radiolith.dicom.xml import to_xml
 from radiolith.index import instances

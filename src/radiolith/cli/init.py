@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from radiolith import config
 from radiolith.cli import console, options
 
 
-def init(home: options.Home) -> None:
+def init(
+    home: options.Home,
+    join: Annotated[
+        Path | None,
+        typer.Option(
+            "--join",
+            metavar="RECOVERY_FILE",
+            exists=True,
+            dir_okay=False,
+            help="Another node of an archive on PostgreSQL and S3: the recovery file of the first one.",
+        ),
+    ] = None,
+) -> None:
     """Make a home: settings, keys, an empty index and a tier."""
     from radiolith import app
 
-    made = app.initialise(home)
+    made = app.initialise(home, join=join)
+    if join is not None:
+        console.say(f"{made.home} is a node of the archive now. Start it:")
+        console.say()
+        console.say(f"  radiolith serve  --home {made.home}")
+        return
     console.say(f"An empty archive is in {made.home}")
     console.say()
     console.say(f"  settings       {made.home / config.FILE}")

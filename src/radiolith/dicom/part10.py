@@ -29,7 +29,7 @@ DICOMDIR = "1.2.840.10008.1.3.10"
 
 
 def _ui(element: int, text: str) -> bytes:
-    value = text.encode("ascii")
+    value = text.encode("ascii", "replace")
     value += b"\0" * (len(value) % 2)
     return pack("<HH2sH", 2, element, b"UI", len(value)) + value
 

@@ -15,14 +15,12 @@ no statistic can change it. Results come by study date, latest first, then by ro
 
 from __future__ import annotations
 
-import base64
-import binascii
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from radiolith.index.attributes import BY_PATH, Matching
+from radiolith.index.continuation import after, cursor_of, position_of
 from radiolith.index.matching import Condition, Context, Driver, compile_key
 from radiolith.index.patterns import Sql, all_of, date_bounds, days_between
 from radiolith.index.rows import KEYS, Answer, up_to, wanted
@@ -75,7 +73,7 @@ class _Search:
         self._compile_keys()
         answer = Answer.of(self.read, query.level, self._attributes())
         limit = min(max(query.limit, 0), LIMIT_MAX)
-        position = _position(query.cursor, query.level)
+        position = position_of(query.cursor, query.level)
         if limit == 0:
             return Page([], False, "", tuple(self.warnings))
         plan = self._plan()
@@ -83,7 +81,7 @@ class _Search:
         more = len(found) > limit
         found = found[:limit]
         keys = len(KEYS[query.level])
-        cursor = _cursor(found[-1][:keys]) if more else ""
+        cursor = cursor_of(found[-1][:keys]) if more else ""
         return Page(answer.rows(self.read, found), more, cursor, tuple(self.warnings))
 
     def _check(self) -> None:
@@ -243,7 +241,7 @@ class _Search:
             where.append(Sql("i.series_id = e.id"))
         where += self._conditions(level)
         if position:
-            where.append(_after(level, position))
+            where.append(after(level, position))
         source = Sql(" CROSS JOIN ".join(t.text for t in tables), plan.source.params)
         if not (plan.walk and plan.residual):
             return self._fetch(plan, answer, source, where, limit)
@@ -381,37 +379,3 @@ def _date_rank(query: Query) -> int:
         return _WALK
     days = sum(days_between(*date_bounds(BY_PATH[0x00080020,], value)) for value in values)
     return 6 if days <= 7 else 8 if days <= 92 else _WALK
-
-
-# ---------------------------------------------------------------- continuation
-
-
-def _cursor(values: Sequence[int]) -> str:
-    return base64.urlsafe_b64encode(struct.pack(f">{len(values)}q", *values)).decode().rstrip("=")
-
-
-def _position(cursor: str, level: Level) -> tuple[int, ...]:
-    if not cursor:
-        return ()
-    keys = len(KEYS[level])
-    try:
-        return struct.unpack(f">{keys}q", base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
-    except (binascii.Error, struct.error, ValueError) as error:
-        raise BadInput("the continuation does not belong to this search") from error
-
-
-def _after(level: Level, position: tuple[int, ...]) -> Sql:
-    """Rows behind the last one of the page before."""
-    if level is Level.PATIENT:
-        return Sql("p.id < ?", position)
-    date, study = position[:2]
-    if level is Level.STUDY:
-        return Sql("(s.study_date, s.id) < (?, ?)", (date, study))
-    if level is Level.SERIES:
-        inner = Sql("e.id > ?", position[2:])
-    else:
-        inner = Sql("(e.id > ? OR (e.id = ? AND (i.number, i.id) > (?, ?)))", (position[2], *position[2:]))
-    return Sql(
-        f"s.study_date <= ? AND ((s.study_date, s.id) < (?, ?) OR (s.id = ? AND {inner.text}))",
-        (date, date, study, study, *inner.params),
-    )

@@ -16,6 +16,7 @@ import structlog
 
 from radiolith.archive.commit import Committer
 from radiolith.archive.commitment import Commitment
+from radiolith.archive.rebuild import ALIVE, Rebuild
 from radiolith.archive.verify import Verify
 from radiolith.index import accounts, audit, commitments, segments
 from radiolith.index.database import Database
@@ -41,6 +42,7 @@ class Parts:
     committer: Committer
     commitment: Commitment
     verify: Verify
+    rebuild: Rebuild
     merging: Merging | None  # only an object store needs it
     clock: Callable[[], int]
     node: str
@@ -128,4 +130,5 @@ class Housekeeping:
                 return segments.take_lease(tx, "merge", parts.node, now, now + LEASE)
 
         if await asyncio.to_thread(lease):
+            await asyncio.to_thread(parts.rebuild.recover, ALIVE)  # what dead nodes left
             await asyncio.to_thread(parts.merging.run)

@@ -1,0 +1,132 @@
+"""The object graph of one process: what is built from what.
+
+Owns: wiring. Must never: decide anything about an object, a person or a request, or be asked for anything later: it
+passes values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from radiolith.archive import commit
+from radiolith.archive.accounts import Accounts
+from radiolith.archive.commit import Committer
+from radiolith.archive.commitment import Commitment
+from radiolith.archive.condition import Condition, Watched
+from radiolith.archive.encodings import Encodings
+from radiolith.archive.ingest import Door, Ingest
+from radiolith.archive.pixels import Pixelwork
+from radiolith.archive.ports import Archive
+from radiolith.archive.query import Query
+from radiolith.archive.reading import Reading
+from radiolith.archive.rebuild import ALIVE, Rebuild
+from radiolith.archive.remove import Remove
+from radiolith.archive.retrieve import Retrieve
+from radiolith.archive.sidelined import Sidelined
+from radiolith.archive.versions import Versions
+from radiolith.codecs.sandbox import Decoders
+from radiolith.config import Settings
+from radiolith.index import segments
+from radiolith.index.database import Database, open_database
+from radiolith.model import BadInput, Failure
+from radiolith.storage.backends.steps_file import open_steps
+from radiolith.storage.blobs import Log, microseconds
+from radiolith.storage.cache import Cache
+from radiolith.storage.keyring import Keyring
+from radiolith.storage.tiers import open_backend, open_keyring
+from radiolith.trust.audit import ReadAudit
+from radiolith.trust.identity import Identities
+from radiolith.trust.keys import Keys, read_root_key
+
+log = structlog.get_logger()
+THREADS = 6  # scans, reads and queries of a process; two cores are busy with three, the rest waits for disks
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Everything one process holds open."""
+
+    settings: Settings
+    name: str  # of the process, as the audit shows it
+    database: Database
+    store: Log
+    keyring: Keyring
+    keys: Keys
+    committer: Committer
+    archive: Archive
+    identities: Identities
+    accounts: Accounts
+    condition: Condition
+    reads: ReadAudit
+    rebuild: Rebuild
+    threads: ThreadPoolExecutor
+
+    async def close(self) -> None:
+        """Everything submitted is settled, the open segment sealed, handles given back."""
+        await self.committer.stop()
+        await self.reads.stop()
+        self.store.close()
+        self.threads.shutdown(wait=True)
+        self.database.close()
+
+
+def build(
+    settings: Settings, name: str, decoders: Callable[[], Decoders], cache: Cache, *, create: bool = False
+) -> Graph:
+    """All of it, in the process that will use it: after a fork, inside or outside an event loop.
+
+    create: make the tier where it does not exist; else a missing one (a volume that is not mounted) is Unavailable.
+    """
+    clock = microseconds
+    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="archive")
+    database = open_database(settings.database.url)
+    steps = open_steps(name)  # one counter for all that this process writes and syncs
+    store = Log(open_backend(settings.tiers.hot, steps=steps), pool_bytes=settings.limits.pool_bytes)
+    keyring = open_keyring(settings.keys.keyring, settings.tiers.hot, steps=steps)
+    keys = Keys(read_root_key(Path(settings.keys.root)), keyring)
+    keys.follow_from(_named_scopes(database))
+    committer = Committer(commit.Parts(keys, store, database), name, settings.limits.pool_bytes, clock)
+    reads = ReadAudit(database, name, clock)
+    reading = Reading(store, keys, database, threads)
+    pixels = Pixelwork(reading, decoders, cache)
+    encodings = Encodings(database, reading, pixels, committer, clock)
+    door = Door(store, committer, encodings, settings, threads, clock)
+    archive = Archive(
+        ingest=Ingest(door),
+        query=Query(database, reading, reads, threads),
+        retrieve=Retrieve(database, reading, pixels, reads, cache),
+        remove=Remove(database, reading, committer, clock),
+        versions=Versions(database, reading, committer, clock),
+        commitment=Commitment(database, reading, clock),
+        quarantine=Sidelined(database, reading, committer, clock),
+    )
+    accounts = Accounts(database, reading, committer, clock)
+    condition = Condition(Watched(settings, database, store, accounts, reading, clock))
+    return Graph(
+        settings, name, database, store, keyring, keys, committer, archive, Identities(database, settings, clock),
+        accounts, condition, reads, Rebuild(store, keys, database, clock), threads,
+    )  # fmt: skip
+
+
+def _named_scopes(database: Database) -> int:
+    """Keyring entries before this position are named by committed rows; 0 where there is no index yet."""
+    try:
+        with database.read() as read:
+            return segments.next_scope(read)
+    except Failure:
+        return 0
+
+
+def no_decoders() -> Decoders:
+    """For processes that decode nothing."""
+    raise BadInput("this process decodes nothing")
+
+
+def settled(settings: Settings) -> int:
+    """How old a segment must be before recovery rolls it forward: a file's lock tells whether its writer lives."""
+    return 0 if settings.tiers.hot.url.startswith("file:") else ALIVE
