@@ -44,13 +44,19 @@ def wait(condition: Callable[[], object], what: str, seconds: float = PATIENCE) 
 class Row:
     """One process in the step file."""
 
+    @property
+    def between(self) -> bool:
+        """The kill left something half done: the step before it was not the end of a batch."""
+        return self.last not in ("answer", "start")
+
     at: int
     pid: int
     count: int
     stop: int
     hits: int
     step: str
-    hit: str  # the step at which it last killed
+    hit: str  # the step before which it killed
+    last: str  # the step that it had done before
     process: str
 
 
@@ -66,9 +72,9 @@ class StepFile:
         found: dict[str, Row] = {}
         for at in range(0, ROW * ROWS, ROW):
             pid, _, count, stop, hits, *texts = LAYOUT.unpack_from(data, at)
-            step, hit, process = (text.rstrip(b"\0").decode() for text in texts)
+            step, hit, last, process = (text.rstrip(b"\0").decode() for text in texts)
             if process:
-                found[process] = Row(at, pid, count, stop, hits, step, hit, process)
+                found[process] = Row(at, pid, count, stop, hits, step, hit, last, process)
         return found
 
     def arm(self, row: Row, stop: int, victim: int = 0) -> None:
