@@ -20,10 +20,10 @@ from radiolith.dicomweb import accept
 from radiolith.dicomweb.accept import EXPLICIT_LE
 from radiolith.dicomweb.call import Call
 from radiolith.dicomweb.multipart import End, Parser, Part
-from radiolith.dicomweb.pixelstream import PixelStream
+from radiolith.dicomweb.pixelstream import PixelStream, named
 from radiolith.dicomweb.reception import Reception
 from radiolith.dicomweb.status import UnsupportedMedia
-from radiolith.model import BadInput, Conflict, Failure, LimitExceeded
+from radiolith.model import BadInput, Conflict, Failure, LimitExceeded, NotAllowed
 
 HELD_BYTES_MAX = 32 << 20  # of a request; a few such requests fit beside the pool
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
@@ -177,12 +177,15 @@ class Assembly:
             wanted = instance.needs | ({instance.pixels} if instance.pixels else set())
             missing = wanted - self._held.keys()
             if missing:
-                self._reception.outcomes.fail(BadInput(f"bulk data of {len(missing)} references are missing"))
+                failure = BadInput(f"bulk data of {len(missing)} references are missing")
+                self._reception.outcomes.fail(failure, named(instance.attributes))
                 continue
             try:
                 await self._whole(instance)
+            except NotAllowed:
+                raise
             except Failure as failure:
-                await self._reception.refuse(failure)
+                await self._reception.refuse(failure, named(instance.attributes))
 
     async def _whole(self, instance: _Instance) -> None:
         if instance.pixels:
@@ -196,7 +199,7 @@ class Assembly:
                     await flow.write(bytes(piece))
                     await flow.end_part()
             return await self._finish_flow()
-        self._reception.begin(EXPLICIT_LE)
+        self._reception.begin(EXPLICIT_LE, named(instance.attributes))
         for piece in compose.encode(instance.attributes, self._bulk):
             await self._reception.write(piece)
         return await self._reception.finish()

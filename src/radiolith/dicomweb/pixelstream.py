@@ -1,7 +1,7 @@
 """Pixel data on their way into an object: native as one value, compressed as one fragment a frame.
 
 Owns: the pixel data element around what a client sends (PS3.5 A.4). Must never: look at an image further than at the
-frame header that tells one JPEG process from another.
+frame header that tells one JPEG process from another, or let what is wrong with one object fail the request around it.
 
 Limits: FRAGMENT_BYTES_MAX of a frame are held, because a fragment is preceded by its length; longer frames become
 several fragments (for RLE that is not allowed, PS3.5 G.2).
@@ -9,7 +9,7 @@ several fragments (for RLE that is not allowed, PS3.5 G.2).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from struct import pack
 
 from radiolith.dicom import compose
@@ -17,8 +17,9 @@ from radiolith.dicom.compose import Attributes, Bulk
 from radiolith.dicom.encoding import SEQUENCE_DELIMITER, element_header
 from radiolith.dicom.limits import UNDEFINED
 from radiolith.dicomweb.accept import EXPLICIT_LE, NATIVE
+from radiolith.dicomweb.receipts import Named
 from radiolith.dicomweb.reception import Reception
-from radiolith.model import BadInput, LimitExceeded, Unsupported
+from radiolith.model import BadInput, Failure, LimitExceeded, NotAllowed, Unsupported
 
 FRAGMENT_BYTES_MAX = 32 << 20
 RLE = "1.2.840.10008.1.2.5"
@@ -29,10 +30,14 @@ _JPEG_PROCESS = {0xC0: "1.2.840.10008.1.2.4.50", 0xC1: "1.2.840.10008.1.2.4.51",
 
 
 class PixelStream:
-    """One object whose pixel data arrive: `open`, then for each part begin_part, write…, end_part, at last `finish`."""
+    """One object whose pixel data arrive: `open`, then for each part begin_part, write…, end_part, at last `finish`.
+
+    A failure ends the object, not the request: it is noted under the object's name, and its bytes are passed over.
+    """
 
     def __init__(self, reception: Reception, attributes: Attributes, tag: int, bulk: Callable[[str], Bulk]):
         self._reception, self._attributes, self._tag, self._bulk = reception, attributes, tag, bulk
+        self._named = named(attributes)
         self._syntax = ""
         self._length: int | None = None  # native: bytes that must come; None: compressed
         self._seen = 0
@@ -44,13 +49,21 @@ class PixelStream:
         """Start the object. Without a syntax (image/jpeg) the first bytes of the first frame decide."""
         self._syntax = syntax
         if syntax:
-            await self._head()
+            await self._guarded(self._head())
+
+    async def _guarded(self, step: Awaitable[None]) -> None:
+        try:
+            await step
+        except NotAllowed:
+            raise
+        except Failure as failure:
+            await self._refuse(failure)
 
     async def _head(self) -> None:
         native = self._syntax in NATIVE
         self._length = native_length(self._attributes) if native else None
         self._opened = True
-        self._reception.begin(EXPLICIT_LE if native else self._syntax)
+        self._reception.begin(EXPLICIT_LE if native else self._syntax, self._named)
         before = {tag: value for tag, value in self._attributes.items() if tag < self._tag}
         for piece in compose.encode(before, self._bulk):
             await self._reception.write(piece)
@@ -64,12 +77,14 @@ class PixelStream:
         self._frame.clear()
 
     async def write(self, data: memoryview | bytes) -> None:
-        if self._refused:
-            return None
+        if not self._refused:
+            await self._guarded(self._write(data))
+
+    async def _write(self, data: memoryview | bytes) -> None:
         if self._opened and self._length is not None:
             self._seen += len(data)
             if self._seen > self._length + self._length % 2:
-                return await self._refuse(f"more pixel data came than the {self._length} bytes the metadata announce")
+                raise BadInput(f"more pixel data came than the {self._length} bytes the metadata announce")
             return await self._reception.write(data)
         if len(self._frame) + len(data) > FRAGMENT_BYTES_MAX:
             if self._syntax == RLE:
@@ -80,7 +95,7 @@ class PixelStream:
 
     async def end_part(self) -> None:
         if not self._refused and (self._length is None or not self._opened) and self._frame:
-            await self._fragment(last=True)
+            await self._guarded(self._fragment(last=True))
 
     async def _fragment(self, *, last: bool) -> None:
         """A fragment has an even length; only the frame's last one may be padded, or the image would change."""
@@ -98,14 +113,16 @@ class PixelStream:
 
     async def finish(self) -> None:
         """All parts are there: close the element, write what stands behind it."""
-        if self._refused:
-            return None
+        if not self._refused:
+            await self._guarded(self._finish())
+
+    async def _finish(self) -> None:
         if not self._opened:
-            return await self._refuse("the pixel data are empty")
+            raise BadInput("the pixel data are empty")
         if self._length is None:
             await self._reception.write(SEQUENCE_DELIMITER)
         elif self._seen < self._length:
-            return await self._refuse(f"{self._seen} bytes of pixel data came, {self._length} were announced")
+            raise BadInput(f"{self._seen} bytes of pixel data came, {self._length} were announced")
         elif self._seen % 2:
             await self._reception.write(b"\0")
         behind = {tag: value for tag, value in self._attributes.items() if tag > self._tag}
@@ -113,11 +130,23 @@ class PixelStream:
             # `encode` says first which character set it writes; that stands at the head of the object already.
             charset = b"".join(compose.encode({}, self._bulk))
             await self._reception.write(b"".join(compose.encode(behind, self._bulk)).removeprefix(charset))
-        return await self._reception.finish()
+        await self._reception.finish()
 
-    async def _refuse(self, reason: str) -> None:
+    async def _refuse(self, failure: Failure) -> None:
         self._refused = True
-        await self._reception.refuse(BadInput(reason))
+        self._frame.clear()
+        await self._reception.refuse(failure, self._named)
+
+
+def named(attributes: Attributes) -> Named | None:
+    """Who the metadata say the object is; None where they name no SOP class or no SOP instance."""
+
+    def uid(tag: int) -> str:
+        value = attributes.get(tag, ("", b""))[1]
+        return value.decode("ascii", "replace").strip("\0 ") if isinstance(value, bytes) else ""
+
+    found = Named(uid(0x0020000D), uid(0x00080016), uid(0x00080018))
+    return found if found.sop_class and found.sop else None
 
 
 def native_length(attributes: Attributes) -> int:

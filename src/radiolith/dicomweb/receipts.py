@@ -4,7 +4,8 @@ Owns: the response document and the choice of 200, 202, 400, 409, 413, 415, 503 
 stored what has no receipt.
 
 Referenced SOP Sequence names what is held now, with Warning Reason B001 where it became a further version. Failed SOP
-Sequence names what was refused, Other Failures Sequence what could not even be named. What went to quarantine is among
+Sequence names what was refused (where its metadata or its own bytes had told who it is before), Other Failures Sequence
+lists what could not be named. What went to quarantine is among
 the latter, with reason C001 and the quarantine id in Error Comment (0000,0902): its bytes are kept, hence 202.
 """
 
@@ -63,13 +64,16 @@ class Outcomes:
         self._study = study
         self._receipts: list[Receipt] = []
         self._failures: list[Failure] = []
-        self.broken: BadInput | None = None
+        self._names: list[Named | None] = []  # of the failures, in the same order
+        self.broken: Failure | None = None
 
     def take(self, receipt: Receipt) -> None:
         self._receipts.append(receipt)
 
-    def fail(self, failure: Failure) -> None:
+    def fail(self, failure: Failure, named: Named | None = None) -> None:
+        """`named`: who the object said it is, where that is known."""
         self._failures.append(failure)
+        self._names.append(failure.named if isinstance(failure, StudyMismatch) else named)
 
     @property
     def kept(self) -> bool:
@@ -111,13 +115,14 @@ class Outcomes:
         studies = {receipt.identity.study for receipt in stored if receipt.identity is not None}
         if self._study or (len(studies) == 1 and all(studies)):
             row[0x00081190] = ("UR", f"{service}/studies/{url_segment(self._study or studies.pop())}")
-        failed = [f for f in self._failures if isinstance(f, StudyMismatch)]
+        failures = list(zip(self._failures, self._names, strict=True))
+        failed = [_failed(failure, named) for failure, named in failures if named is not None]
         if failed:
-            row[0x00081198] = ("SQ", [_failed(failure) for failure in failed])
+            row[0x00081198] = ("SQ", failed)
         if stored:
             row[0x00081199] = ("SQ", [_referenced(receipt, service) for receipt in stored])
         others = [_quarantined(receipt) for receipt in self._receipts if receipt.identity is None]
-        others += [_other(failure) for failure in self._failures if not isinstance(failure, StudyMismatch)]
+        others += [_other(failure) for failure, named in failures if named is None]
         if self.broken is not None:
             others.append(_other(self.broken))
         if others:
@@ -142,11 +147,12 @@ def _referenced(receipt: Receipt, service: str) -> Row:
     return row
 
 
-def _failed(failure: StudyMismatch) -> Row:
+def _failed(failure: Failure, named: Named) -> Row:
+    reason = status.STUDY_MISMATCH if isinstance(failure, StudyMismatch) else status.reason(failure)
     return {
-        0x00081150: ("UI", failure.named.sop_class),
-        0x00081155: ("UI", failure.named.sop),
-        0x00081197: ("US", status.STUDY_MISMATCH),
+        0x00081150: ("UI", named.sop_class),
+        0x00081155: ("UI", named.sop),
+        0x00081197: ("US", reason),
         0x00000902: ("LO", _comment(str(failure))),
     }
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from radiolith.dicom.reader import Scanner
 from radiolith.dicomweb.call import Call
-from radiolith.dicomweb.receipts import Outcomes, StudyMismatch, identity_of
+from radiolith.dicomweb.receipts import Named, Outcomes, StudyMismatch, identity_of
 from radiolith.model import BadInput, Failure, NotAllowed, Receipt, Source
 
 if TYPE_CHECKING:
@@ -31,11 +31,13 @@ class Reception:
         self._source = Source("stow", call.principal.name, address[0] if address else "")
         self._intake: Intake | None = None
         self._scanner: Scanner | None = None
-        self._waiting: deque[asyncio.Future[Receipt]] = deque()
+        self._named: Named | None = None  # who the object being received is, where its metadata said so
+        self._waiting: deque[tuple[asyncio.Future[Receipt], Named | None]] = deque()
         self.outcomes = Outcomes(self._study)
 
-    def begin(self, transfer_syntax: str | None = None) -> None:
+    def begin(self, transfer_syntax: str | None = None, named: Named | None = None) -> None:
         """A new object. A failure that concerns only this one is noted; its bytes are then passed over."""
+        self._named = named
         try:
             self._intake = self._call.archive.ingest.begin(
                 self._call.principal, self._source, transfer_syntax=transfer_syntax
@@ -43,7 +45,7 @@ class Reception:
         except NotAllowed:
             raise
         except Failure as failure:
-            self.outcomes.fail(failure)
+            self.outcomes.fail(failure, named)
         # To refuse what belongs to another study before it is kept, its UID must be known before the archive is told
         # that the object is complete. Only POST /studies/{s} pays for this second look.
         self._scanner = Scanner(transfer_syntax=transfer_syntax) if self._study else None
@@ -75,15 +77,16 @@ class Reception:
             return await self._drop(mismatch)
         self._intake = None
         try:
-            self._waiting.append(await intake.finish())
+            self._waiting.append((await intake.finish(), self._named))
         except Failure as failure:
-            self.outcomes.fail(failure)
+            self.outcomes.fail(failure, self._named)
         if len(self._waiting) >= OUTSTANDING_MAX:
-            await self._take(self._waiting.popleft())
+            await self._take(*self._waiting.popleft())
         return None
 
-    async def refuse(self, failure: Failure) -> None:
+    async def refuse(self, failure: Failure, named: Named | None = None) -> None:
         """The object being received cannot become one."""
+        self._named = named
         await self._drop(failure)
 
     def _mismatch(self) -> StudyMismatch | None:
@@ -100,20 +103,20 @@ class Reception:
         intake, self._intake = self._intake, None
         if intake is not None:
             await intake.abort()
-        self.outcomes.fail(failure)
+        self.outcomes.fail(failure, self._named)
 
-    async def _take(self, future: asyncio.Future[Receipt]) -> None:
+    async def _take(self, future: asyncio.Future[Receipt], named: Named | None) -> None:
         try:
             self.outcomes.take(await asyncio.shield(future))
         except Failure as failure:
-            self.outcomes.fail(failure)
+            self.outcomes.fail(failure, named)
 
     async def settle(self) -> None:
         """Wait for all receipts."""
         while self._waiting:
-            await self._take(self._waiting.popleft())
+            await self._take(*self._waiting.popleft())
 
-    async def broken(self, failure: BadInput) -> None:
+    async def broken(self, failure: Failure) -> None:
         """The body broke off: what is unfinished goes, what is complete counts."""
         intake, self._intake = self._intake, None
         if intake is not None:
@@ -126,7 +129,7 @@ class Reception:
         intake, self._intake = self._intake, None
         if intake is not None:
             await intake.abort()
-        for future in self._waiting:
+        for future, _ in self._waiting:
             future.add_done_callback(_seen)
 
 

@@ -18,7 +18,7 @@ from radiolith.dicomweb.reception import Reception
 from radiolith.dicomweb.resources import Reply
 from radiolith.dicomweb.status import UnsupportedMedia
 from radiolith.dicomweb.zipin import members
-from radiolith.model import BadInput
+from radiolith.model import BadInput, Conflict, Unsupported
 
 OBJECT = "application/dicom"
 DOCUMENTS = ("application/dicom+json", "application/dicom+xml", "application/json")
@@ -33,7 +33,7 @@ async def store(call: Call) -> Reply:
     try:
         try:
             await _receive(call, reception)
-        except BadInput as failure:
+        except (BadInput, Unsupported, Conflict) as failure:  # of the request; those of one object are in the outcomes
             await reception.broken(failure)
             if not reception.outcomes.kept:
                 raise
