@@ -18,6 +18,7 @@ from radiolith.archive.accounts import Accounts
 from radiolith.archive.commit import Committer
 from radiolith.archive.commitment import Commitment
 from radiolith.archive.condition import Condition, Watched
+from radiolith.archive.decoding import Decoding
 from radiolith.archive.encodings import Encodings
 from radiolith.archive.ingest import Door, Ingest
 from radiolith.archive.pixels import Pixelwork
@@ -64,10 +65,12 @@ class Graph:
     condition: Condition
     reads: ReadAudit
     rebuild: Rebuild
+    decoding: Decoding
     threads: ThreadPoolExecutor
 
     async def close(self) -> None:
         """Everything submitted is settled, the open segment sealed, handles given back."""
+        self.decoding.close()
         await self.committer.stop()
         await self.reads.stop()
         self.store.close()
@@ -93,7 +96,8 @@ def build(
     committer = Committer(commit.Parts(keys, store, database), name, settings.limits.pool_bytes, clock)
     reads = ReadAudit(database, name, clock)
     reading = Reading(store, keys, database, threads)
-    pixels = Pixelwork(reading, decoders, cache)
+    decoding = Decoding(decoders)
+    pixels = Pixelwork(reading, decoding, cache)
     encodings = Encodings(database, reading, pixels, committer, clock)
     door = Door(store, committer, encodings, settings, threads, clock)
     archive = Archive(
@@ -109,7 +113,7 @@ def build(
     condition = Condition(Watched(settings, database, store, accounts, reading, clock))
     return Graph(
         settings, name, database, store, keyring, keys, committer, archive, Identities(database, settings, clock),
-        accounts, condition, reads, Rebuild(store, keys, database, clock), threads,
+        accounts, condition, reads, Rebuild(store, keys, database, clock), decoding, threads,
     )  # fmt: skip
 
 

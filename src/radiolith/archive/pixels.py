@@ -8,14 +8,15 @@ to storage.cache's.
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from radiolith import metrics
+from radiolith.archive.decoding import Decoding
 from radiolith.archive.ports import Rendering, Stream
 from radiolith.archive.reading import Reading, is_deflated, written_as
 from radiolith.codecs.registry import DEFLATED_LE, SYNTAXES, Syntax
-from radiolith.codecs.sandbox import Changed, Decoders, Frame, Opened, Session, Wanted
+from radiolith.codecs.sandbox import Changed, Frame, Opened, Session, Wanted
 from radiolith.dicom.encoding import rewrite
 from radiolith.dicom.frames import frame_range
 from radiolith.dicom.part10 import file_meta
@@ -36,8 +37,8 @@ class Recoding:
 
 
 class Pixelwork:
-    def __init__(self, reading: Reading, decoders: Callable[[], Decoders], cache: Cache):
-        self._reading, self._decoders, self._cache = reading, decoders, cache
+    def __init__(self, reading: Reading, decoding: Decoding, cache: Cache):
+        self._reading, self._decoding, self._cache = reading, decoding, cache
 
     # ------------------------------------------------------------ planning
 
@@ -79,7 +80,7 @@ class Pixelwork:
         """A frame's samples and their shape, for comparison."""
         opened = await self._opened(held)
         frame = await self._reading.run(self._frame_now, held, number)
-        async with self._decoders().session(opened) as session:
+        async with self._decoding.session(held, opened) as session:
             native = await session.decode(frame)
         return bytes(native.data), native.rows, native.columns, native.samples, native.dtype, native.photometric
 
@@ -91,7 +92,7 @@ class Pixelwork:
         if found is None:
             opened = await self._opened(held)
             frame = await self._reading.run(self._frame_now, held, number)
-            async with self._decoders().session(opened) as session:
+            async with self._decoding.session(held, opened) as session:
                 found = bytes((await session.transcode(frame, recoding.syntax)).data)
             self._cache.put(key, found)
         return found
@@ -144,7 +145,7 @@ class Pixelwork:
         """Other pixel encoding: frame by frame through one decoder session."""
         layout = held.layout
         opened = await self._opened(held)
-        async with self._decoders().session(opened) as session:
+        async with self._decoding.session(held, opened) as session:
             first, changed = await self._step(session, held, 1, target)
             explicit = bytes(await session.rewrite_header(changed))
             implicit = target.implicit
@@ -231,7 +232,7 @@ class Pixelwork:
             sop_instance=held.identity.sop,
         )
         try:
-            async with self._decoders().session(opened) as session:
+            async with self._decoding.session(held, opened) as session:
                 made = await session.render(frames, wanted)
         except Unsupported:
             metrics.decodes.add("unsupported")

@@ -104,6 +104,10 @@ class Decoders:
         self.limits = limits or Limits()
         self.counts = Counts()
 
+    def lasting_session(self, opened: Opened) -> Session:
+        """A session the caller closes itself: for the objects of one series, one after the other."""
+        return Session(self, opened)
+
     @contextlib.asynccontextmanager
     async def session(self, opened: Opened) -> AsyncGenerator[Session]:
         """A decoder for one object. LimitExceeded for an oversized header; Unavailable when none is free in time."""
@@ -127,13 +131,15 @@ class _Exchange:
     """What both kinds of session share: the object, and when to change to a fresh decoder."""
 
     def __init__(self, decoders: Decoders, opened: Opened):
-        size = memoryview(opened.header).nbytes
-        limits = decoders.limits
-        if size > limits.header_bytes:
-            raise model.LimitExceeded(f"a header for decoding may have {limits.header_bytes} bytes, this has {size}")
-        self._decoders, self._limits, self._opened = decoders, limits, opened
+        self._decoders, self._limits, self._opened = decoders, decoders.limits, opened
+        self._check_header(opened)
         self._decoder: _Decoder | None = None
         decoders.counts.sessions += 1
+
+    def _check_header(self, opened: Opened) -> None:
+        size, most = memoryview(opened.header).nbytes, self._limits.header_bytes
+        if size > most:
+            raise model.LimitExceeded(f"a header for decoding may have {most} bytes, this has {size}")
 
     def close(self) -> None:
         """Let the decoder end; safe to call twice."""
@@ -164,6 +170,22 @@ class _Exchange:
 
 class Session(_Exchange):
     """One object with one decoder (a fresh one when the old has used half its processor time). Ask one at a time."""
+
+    async def reopen(self, opened: Opened) -> None:
+        """Go on with another object of the same series with the same decoder (docs/decisions/044)."""
+        self._check_header(opened)
+        self._opened = opened
+        if self._decoder is None:
+            return  # the next request makes one, with this object
+        loop = asyncio.get_running_loop()
+        try:
+            for piece in wire.pack(*requests.open_request(opened)):
+                await loop.sock_sendall(self._decoder.connection, piece)
+        except OSError:  # it ended meanwhile; the next request makes a new one
+            self.close()
+        except BaseException:
+            self._abandon()
+            raise
 
     async def decode(self, frame: Frame) -> Native:
         """The frame's samples; colour as decoded (`Native.photometric`). Raises Unsupported, BadInput."""
