@@ -158,7 +158,12 @@ class Home:
 
     # ------------------------------------------------------------ what commands do
 
+    def _recover(self) -> None:
+        """What a killed command left, where no server runs to do it."""
+        self._graph.rebuild.recover(settled(self.settings))
+
     def import_paths(self, paths: list[Path], progress: media.Progress = lambda _: None) -> media.ImportSummary:
+        self._recover()
         journal = media.Journal(self.settings.home / "imports" / "taken")
         try:
             importer = media.Importer(self.archive.ingest, self.principal, journal, progress)
@@ -181,6 +186,7 @@ class Home:
     def check(
         self, *, read_data: bool = False, progress: Callable[[CheckReport], None] = lambda _: None
     ) -> CheckReport:
+        self._recover()
         graph = self._graph
         verify = Verify(graph.store, graph.keyring, graph.keys, graph.database)
         return verify.run(read_data=read_data, progress=progress)
