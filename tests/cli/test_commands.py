@@ -17,10 +17,10 @@ RUN = CliRunner()
 GROUP = typer.main.get_command(main.app)
 COMMANDS = {
     "demo": {"--home", "--http", "--workers"},
-    "init": {"--home"},
+    "init": {"--home", "--join"},
     "serve": {"--home", "--http", "--workers"},
     "import": {"--home", "--json"},
-    "export": {"--home", "--study", "--original"},
+    "export": {"--home", "--study", "--original", "--json"},
     "check": {"--home", "--rebuild", "--read-data", "--json"},
     "token": {"--home", "--role", "--name"},
     "status": {"--home", "--json", "--confirm-recovery-saved"},

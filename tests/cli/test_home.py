@@ -143,6 +143,12 @@ def test_originals_come_back_byte_for_byte(filled: Typed, generated: Path, tmp_p
     assert came == went
 
 
+def test_an_export_tells_a_script_what_it_did(filled: Typed, tmp_path: Path) -> None:
+    told = filled.json("export", str(tmp_path / "out"))
+    assert told["files"] == len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) > 0
+    assert filled.json("export", str(tmp_path / "out"))["present"] == told["files"] and not told["failed"]
+
+
 def test_one_study_is_exported_by_its_uid(filled: Typed, tmp_path: Path) -> None:
     from radiolith.cli.phantom import datasets
 

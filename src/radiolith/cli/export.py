@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ def export(
     original: Annotated[
         bool, typer.Option("--original", help="Exactly the files received, every version and encoding.")
     ] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write studies to a folder, one file an instance; what is there already is passed over."""
     from radiolith import app
@@ -25,9 +27,12 @@ def export(
         summary = opened.export(
             study or [], target, original=original, progress=lambda so_far: report(so_far.files, None, "")
         )
-    console.say(f"{summary.files:,} files, {console.bytes_in_words(summary.bytes)}, in {target}")
-    if summary.present:
-        console.say(f"  {summary.present:,} were there already")
+    if as_json:
+        console.give_json(dataclasses.asdict(summary))
+    else:
+        console.say(f"{summary.files:,} files, {console.bytes_in_words(summary.bytes)}, in {target}")
+        if summary.present:
+            console.say(f"  {summary.present:,} were there already")
     for name, reason in summary.failed:
         console.complain(f"  {name}: {reason}")
     if summary.failed:
