@@ -67,6 +67,13 @@ class Reading:
                 raise Damaged("a segment that a committed row names is missing; run `radiolith check`") from None
             return self._store.read(again, key, start, stop)
 
+    def read_into_now(self, held: Held, start: int, into: memoryview) -> None:
+        """Payload bytes from `start` on into a buffer of the caller; blocks. As `range_now`."""
+        try:
+            self._store.read_into(held.blob, self._keys.object_key(held.blob), start, into)
+        except (Damaged, NotFound):
+            into[:] = self.range_now(held, start, start + len(into))
+
     async def range(self, held: Held, start: int, stop: int) -> bytes:
         return await self.run(self.range_now, held, start, stop)
 

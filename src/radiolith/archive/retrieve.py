@@ -8,7 +8,7 @@ LOCATED instances an answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import islice
 
 from radiolith.archive.pixels import Pixelwork, Recoding
@@ -28,6 +28,8 @@ from radiolith.trust.audit import ReadAudit
 
 LOCATED = 200_000  # instances of one study in one answer, about 1 KiB each
 AS_STORED = "*"
+BLOCK_OBJECTS = 8
+BLOCK_BYTES = 4 << 20  # of objects read together for one client; two blocks are under way at a time
 
 
 class Retrieve:
@@ -90,38 +92,46 @@ class Retrieve:
         return await self._pixels.recoded(held, chosen)
 
     async def ahead(
-        self, helds: Iterable[Held], accept: Sequence[str] = (AS_STORED,), depth: int = 3
+        self, helds: Iterable[Held], accept: Sequence[str] = (AS_STORED,), depth: int = 2
     ) -> AsyncIterator[tuple[Held, Stream]]:
-        """`part10` of many, the next `depth` objects being read and opened while one is on its way out."""
-        queue: list[tuple[Held, asyncio.Task[Stream]]] = []
-        rest = iter(helds)
+        """`part10` of many, the next `depth` blocks being read and opened while one is on its way out.
+
+        What goes as it is stored is read a block at a time: a hop to a thread costs as much as decrypting a slice.
+        """
+        queue: list[asyncio.Task[list[tuple[Held, Stream]]]] = []
+        blocks = _blocks(helds)
         try:
             while True:
-                for held in islice(rest, depth - len(queue)):
-                    queue.append((held, asyncio.ensure_future(self._primed(held, accept))))
+                for block in islice(blocks, depth - len(queue)):
+                    queue.append(asyncio.ensure_future(self._files(block, accept)))
                 if not queue:
                     return
-                held, task = queue.pop(0)
-                yield held, await task
+                for pair in await queue.pop(0):
+                    yield pair
         finally:
-            for _, task in queue:
+            for task in queue:
                 task.cancel()
 
-    async def _primed(self, held: Held, accept: Sequence[str]) -> Stream:
-        """A stream whose bytes, when they fit into one piece, are there before it is asked for."""
-        stream = await self.part10(held, accept)
-        if stream.size is None or stream.size > 1 << 20:
-            return stream
-        pieces = [piece async for piece in stream.chunks()]
+    async def _files(self, helds: Sequence[Held], accept: Sequence[str]) -> list[tuple[Held, Stream]]:
+        whole = [
+            _size(held) <= BLOCK_BYTES and (AS_STORED in accept or held.layout.transfer_syntax in accept)
+            for held in helds
+        ]
+        if all(whole):
+            files = await self._reading.run(lambda: [self._file_now(held) for held in helds])
+            return [
+                (held, _held_bytes(file, held.layout.transfer_syntax)) for held, file in zip(helds, files, strict=True)
+            ]
+        return [(held, await self.part10(held, accept)) for held in helds]
 
-        async def again(start: int, stop: int | None) -> AsyncIterator[bytes]:
-            if start == 0 and stop is None:
-                for piece in pieces:
-                    yield piece
-            else:
-                yield b"".join(pieces)[start:stop]
-
-        return Stream(stream.size, stream.syntax, again)
+    def _file_now(self, held: Held) -> bytearray:
+        """A small object's fresh meta and stored dataset in one buffer; blocks."""
+        layout = held.layout
+        head = file_meta(held.sop_class, held.identity.sop, layout.transfer_syntax)
+        file = bytearray(len(head) + _size(held))
+        file[: len(head)] = head
+        self._reading.read_into_now(held, layout.dataset_start, memoryview(file)[len(head) :])
+        return file
 
     async def _choose(self, held: Held, accept: Sequence[str]) -> Held | Recoding:
         """The stored object if it may go as it is, else an encoding held beside it, else what a codec can make."""
@@ -263,7 +273,25 @@ def _native(uid: str) -> bool:
     return known is not None and not known.encapsulated and not known.big_endian
 
 
-def _held_bytes(data: bytes, syntax: str) -> Stream:
+def _size(held: Held) -> int:
+    return held.layout.dataset_end - held.layout.dataset_start
+
+
+def _blocks(helds: Iterable[Held]) -> Iterator[list[Held]]:
+    """Neighbours read together: BLOCK_OBJECTS of them, or BLOCK_BYTES; a larger object is a block of its own."""
+    block: list[Held] = []
+    size = 0
+    for held in helds:
+        if block and (len(block) == BLOCK_OBJECTS or size + _size(held) > BLOCK_BYTES):
+            yield block
+            block, size = [], 0
+        block.append(held)
+        size += _size(held)
+    if block:
+        yield block
+
+
+def _held_bytes(data: bytes | bytearray, syntax: str) -> Stream:
     async def opened(start: int, stop: int | None) -> AsyncIterator[bytes]:
         yield data[start:stop] if start or stop is not None else data
 

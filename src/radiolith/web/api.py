@@ -7,11 +7,11 @@ never: decide; what a caller may do is checked inside the verbs.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from radiolith import __version__
 from radiolith.archive.ports import Rejected, Sideline
@@ -22,17 +22,33 @@ from radiolith.web.failures import code, sentence
 from radiolith.web.ports import Inside
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Entries of one answer.")]
-After = Annotated[str, Query(max_length=64, description="What the answer before ended with; empty for the first.")]
-Uid = Annotated[str, Field(max_length=64, pattern=r"^[0-9.]*$")]
-UidParameter = Annotated[str, Query(max_length=64, pattern=r"^[0-9.]*$")]
+After = Annotated[str, Query(max_length=128, description="What the answer before ended with; empty for the first.")]
+_UID = r"^[0-9A-Za-z._-]*$"  # as under /dicom-web: real objects have letters and 70 characters, and must be found
+Uid = Annotated[str, Field(max_length=128, pattern=_UID)]
+UidParameter = Annotated[str, Query(max_length=128, pattern=_UID)]
 
 
 class Place(BaseModel):
-    """A study, a series of it, or one instance."""
+    """A study, a series of it, or one instance; a non-patient object has its instance UID alone."""
 
     study: Uid
     series: Uid = ""
     instance: Uid = ""
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        """Without a study the place would be the root of all non-patient objects at once."""
+        if not self.study and not self.instance:
+            raise ValueError("a place names a study, or the instance of a non-patient object")
+        return self
+
+
+class Conflicted(BaseModel):
+    """As its bytes name it: an answer refuses no UID, however odd."""
+
+    study: str
+    series: str
+    instance: str
 
 
 class Rejection(Place):
@@ -197,9 +213,9 @@ async def release(inside: Archive, principal: Caller, id: str) -> None:
 
 
 @calls.get("/conflicts", summary="Instances with several contents that wait for a decision")
-async def conflicts(inside: Archive, principal: Caller, limit: Limit = 100, after: After = "") -> list[Place]:
+async def conflicts(inside: Archive, principal: Caller, limit: Limit = 100, after: After = "") -> list[Conflicted]:
     found = await inside.archive.versions.conflicts(principal, limit, after)
-    return [Place(study=one.study, series=one.series, instance=one.sop) for one in found]
+    return [Conflicted(study=one.study, series=one.series, instance=one.sop) for one in found]
 
 
 @calls.get("/versions", summary="Every version and encoding of one instance, in order of reception")

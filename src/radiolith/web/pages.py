@@ -32,7 +32,7 @@ FORM_BYTES_MAX = 4096
 WINDOWS = ("40,400", "-600,1500", "300,1500", "40,80")
 """Centre and width offered for CT: soft tissue, lung, bone, brain."""
 
-_UID = re.compile(r"[0-9.]{1,64}")
+_UID = re.compile(r"[0-9A-Za-z._-]{1,128}")  # lenient as under /dicom-web: what is held must be found
 _WINDOW = re.compile(r"-?\d{1,6},\d{1,6}")
 _NEXT = re.compile(r"/studies/[A-Za-z0-9./?=&%_-]*")
 
