@@ -182,6 +182,7 @@ def test_study_series_and_image(world: World) -> None:
     image = client.get("/studies/1.2.3/series/1.5/image?at=1&frame=3&window=40,400").text
     assert "/frames/3/rendered?window=40,400,linear" in image
     assert "frame=4&amp;window=40,400" in image or "frame=4&window=40,400" in image
+    assert client.get("/studies/odd-UID_1.2").status_code == 200 and client.get("/studies/a%22b").status_code == 404
     assert "window=evil" not in client.get('/studies/1.2.3/series/1.5/image?window=evil"').text
     assert client.get("/studies/1.2.3/series/1.5/image?at=3").status_code == 404
 
@@ -277,10 +278,13 @@ def test_the_api_wants_a_token_or_a_session_of_our_own_page(world: World) -> Non
 
 def test_api_failures_have_their_status(world: World) -> None:
     client = world.client()
+    for place, code in (({"study": ""}, 422), ({"study": "", "instance": "1.9"}, 200), ({"study": "ABC-1_x.70"}, 200)):
+        answer = client.post("/api/v1/rejected", json=place | {"reason": "113001"}, headers=BEARER)
+        assert answer.status_code == code, "nothing but an instance may be named without a study"
     missing = client.post("/api/v1/rejected/restore", json={"study": "1.2"}, headers=BEARER)
     assert missing.status_code == 404
     assert missing.json()["detail"] == "nothing rejected under this UID"
-    assert client.post("/api/v1/rejected/restore", json={"study": "x"}, headers=BEARER).status_code == 422
+    assert client.post("/api/v1/rejected/restore", json={"study": "a/b"}, headers=BEARER).status_code == 422
 
 
 def test_status_needs_the_right(world: World) -> None:
