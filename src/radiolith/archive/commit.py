@@ -216,8 +216,8 @@ class Committer:
 
     def _apply(self, batch: list[_Waiting], fresh: list[_Waiting]) -> None:
         """Rows, changes and audit of the whole batch in one transaction; a failure voids what is in the log."""
-        self._store.backend.steps("transaction")
         try:
+            self._store.backend.steps("transaction")
             try:
                 self._transact(batch, fresh)
             except Contention:  # two nodes met in the same rows: rolled back whole, and free now

@@ -19,12 +19,14 @@ from typing import BinaryIO
 
 import orjson
 
-from radiolith.archive.ingest import Ingest
+from radiolith.archive.ingest import Ingest, Intake
 from radiolith.dicom.json import to_json
 from radiolith.dicom.reader import Unparsable, scan
 from radiolith.model import BadInput, Failure, LimitExceeded, NoSpace, Outcome, Principal, Receipt, Source, Unavailable
+from radiolith.storage.drafts import SMALL
 
 CONCURRENT = 12
+SOURCE = Source("import", "import")
 PIECE = 1 << 20
 ZIP_MEMBERS = 1_000_000
 ZIP_RATIO = 200  # inflated : packed; DICOM of zeros packs 1:1000 but is not worth a bomb's risk below 64 MiB
@@ -188,26 +190,30 @@ class Importer:
 
     async def _send(self, found: Found) -> Receipt | str:
         """The receipt, or why it was not taken."""
-        source = Source("import", "import")
+        intake = self._ingest.begin(self._principal, SOURCE)
+        try:
+            if found.size <= SMALL:
+                return await (await intake.fill(lambda buffer: _read_whole(found, buffer)))
+            return await (await self._flow(found, intake))
+        except _Foreign as foreign:
+            return str(foreign)
+
+    async def _flow(self, found: Found, intake: Intake) -> asyncio.Future[Receipt]:
+        """A file larger than one buffer, a piece at a time."""
         with await asyncio.to_thread(found.open) as file:
-            piece = await asyncio.to_thread(file.read, PIECE)
-            foreign = _foreign(piece, found.name)
-            if foreign:
-                return foreign
-            intake = self._ingest.begin(self._principal, source)
             try:
-                size = 0
+                size, piece = 0, await asyncio.to_thread(file.read, PIECE)
+                _refuse_foreign(piece)
                 while piece:
                     size += len(piece)
                     if size > found.size:
                         raise LimitExceeded("it is longer than its directory entry says")
                     await intake.write(piece)
                     piece = b"" if size == found.size else await asyncio.to_thread(file.read, PIECE)
-                receipt = await intake.finish()
+                return await intake.finish()
             except BaseException:
                 await intake.abort()
                 raise
-        return await receipt
 
     def _count(self, found: Found, receipt: Receipt) -> None:
         summary = self._summary
@@ -230,7 +236,36 @@ class Importer:
         self._summary.not_taken.append((name, reason))
 
 
-def _foreign(head: bytes, name: str) -> str:
+class _Foreign(Exception):
+    """The file is certainly no DICOM; the text says what it is."""
+
+
+def _refuse_foreign(head: bytes) -> None:
+    reason = _foreign(head)
+    if reason:
+        raise _Foreign(reason)
+
+
+def _read_whole(found: Found, buffer: memoryview) -> int:
+    """A small file into the buffer; how many bytes it has. Runs on a worker thread."""
+    size = 0
+    with found.open() as file:
+        while size < len(buffer):
+            piece = file.read(min(len(buffer) - size, PIECE))
+            if not piece:
+                break
+            if not size:
+                _refuse_foreign(piece)
+            buffer[size : size + len(piece)] = piece
+            size += len(piece)
+            if size > found.size:
+                raise LimitExceeded("it is longer than its directory entry says")
+    if not size:
+        raise _Foreign("empty")
+    return size
+
+
+def _foreign(head: bytes) -> str:
     """Why a file is certainly something else, or ''. In doubt it is taken: the quarantine loses nothing."""
     if not head:
         return "empty"
