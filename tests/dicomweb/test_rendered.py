@@ -86,6 +86,17 @@ async def test_a_presentation_state_shows_its_images(edge: Edge, archive: FakeAr
     assert reply.status == 200
     held, _, want = archive.renderings[-1]
     assert held.identity.sop == "1.2.3.3" and want.presentation is state
+    document = archive.kept[identity].document["00081115"]["Value"][0]["00081140"]["Value"]
+    document[1]["00081160"] = {"vr": "IS", "Value": [4, 2, "x", -1]}  # it speaks of these two frames only
+    where = "/studies/1.2/series/1.2.9/instances/1.2.9.1"
+    assert (await ask(edge, "GET", where + "/rendered")).status == 200 and archive.renderings[-1][1] == 4
+    assert (await ask(edge, "GET", where + "/thumbnail")).status == 200 and archive.renderings[-1][1] == 4
+    many = {"accept": 'multipart/related; type="image/jpeg"'}
+    assert (await ask(edge, "GET", where + "/rendered", headers=many)).status == 200
+    assert [(held.identity.sop, frame) for held, frame, _ in archive.renderings[-2:]] == [
+        ("1.2.3.3", 4),
+        ("1.2.3.3", 2),
+    ]
     archive.kept[identity].document = {"00081115": {"vr": "SQ", "Value": "nonsense"}}
     assert (await ask(edge, "GET", "/studies/1.2/series/1.2.9/instances/1.2.9.1/rendered")).status == 404
 
@@ -200,6 +211,11 @@ async def test_wado_uri_with_a_presentation_state(edge: Edge, archive: FakeArchi
     state = archive.add(identity, b"gsps", Layout(LE, 0, 4, 4, 4), "1.2.840.10008.5.1.4.1.1.11.1")
     reply = await ask(edge, "GET", WADO + "&presentationUID=1.2.9.1&presentationSeriesUID=1.2.9")
     assert reply.status == 200 and archive.renderings[0][2].presentation is state
+
+
+async def test_only_a_presentation_state_is_one(edge: Edge, slices: list[Held]) -> None:
+    reply = await ask(edge, "GET", WADO + "&presentationUID=1.2.3.2&presentationSeriesUID=1.2.3")
+    assert reply.status == 400 and b"no presentation state" in reply.body
 
 
 def test_the_representative_is_the_middle_image() -> None:

@@ -22,9 +22,10 @@ RANGES_MAX = 64
 
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
 IMPLICIT_LE = "1.2.840.10008.1.2"
+DEFLATED_LE = "1.2.840.10008.1.2.1.99"
 AS_STORED = "*"
 
-NATIVE = frozenset({EXPLICIT_LE, IMPLICIT_LE, "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"})
+NATIVE = frozenset({EXPLICIT_LE, IMPLICIT_LE, DEFLATED_LE, "1.2.840.10008.1.2.2"})
 
 # PS3.18 table 8.7.3-5, with Supplement 235 (HTJ2K) and the JPEG XL syntaxes: media type -> its transfer syntaxes, the
 # default first.
@@ -49,7 +50,12 @@ MEDIA_OF = {syntax: media for media, syntaxes in SYNTAXES_OF.items() for syntax 
 
 def pixel_media(syntax: str) -> str:
     """Content-Type of pixel data in a transfer syntax, parameter included."""
-    return f"{MEDIA_OF.get(syntax, 'application/octet-stream')}; transfer-syntax={syntax}"
+    return f"{MEDIA_OF.get(syntax, 'application/octet-stream')}; transfer-syntax={_shown(syntax)}"
+
+
+def _shown(syntax: str) -> str:
+    """Frames of a deflated object are handed out inflated, and say so."""
+    return EXPLICIT_LE if syntax == DEFLATED_LE else syntax
 
 
 # What is, or may be, lossy: never decompressed unless a client names the syntax it wants (PS3.18 8.7.3: the default

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import orjson
 
@@ -25,6 +26,7 @@ from radiolith.dicomweb.wado import frame_numbers
 from radiolith.model import BadInput, Held, LimitExceeded, NotFound, Pixels, Unsupported
 
 WHOLE = 0  # the frame number that means: what stands for the object
+Shown = tuple[Held, tuple[int, ...]]  # an instance and which of its frames; () for all
 IMAGES_MAX = 2000
 VIEWPORT_MAX = 16384  # pixels an edge: the largest picture the encoders are asked for
 PARAMETERS = ("annotation", "quality", "viewport", "window", "iccprofile")
@@ -131,7 +133,7 @@ async def rendered(call: Call) -> Reply:
     want = rendering(call)
     ranges = call.accepted()
     shown, want = await _presented(call, await located(call), want)
-    choices = accept.rendered(ranges, accept.RENDERED_TYPES, default_media(shown[0]))
+    choices = accept.rendered(ranges, accept.RENDERED_TYPES, default_media(shown[0][0]))
     several = any(choice.multipart for choice in choices)
     pictures = _pictures(call, shown, several)
     if several:
@@ -145,15 +147,12 @@ async def thumbnail(call: Call) -> Reply:
     want = rendering(call, thumbnail=True)
     choices = accept.rendered(call.accepted(), accept.THUMBNAIL_TYPES, "image/jpeg")
     shown, want = await _presented(call, await located(call), want)
-    if "frames" in call.names:
-        return await one(call, *_pictures(call, shown, False)[0], choices, want)
-    held = representative(shown)
-    return await one(call, held, WHOLE, choices, want)
+    return await one(call, *_pictures(call, shown, False)[0], choices, want)
 
 
 async def one(call: Call, held: Held, frame: int, choices: Sequence[Choice], want: Rendering) -> Reply:
     """One picture or document, in the first acceptable media type that can be made."""
-    tag = etag([held], frame, choices, want)
+    tag = etag([held], frame, choices, _described(want))
     headers = call.warning_headers()
     if unchanged(call.headers, tag):
         return Answer(status=304, etag=tag, headers=headers)
@@ -165,6 +164,12 @@ async def one(call: Call, held: Held, frame: int, choices: Sequence[Choice], wan
         )
     return Answer(body, media if ";" in media or not bare.startswith("text/") else f"{media}; charset=utf-8",
                   headers=headers, etag=tag)  # fmt: skip
+
+
+def _described(want: Rendering) -> tuple[object, ...]:
+    """A rendering in words that are the same in every process: a set's order is not."""
+    state = want.presentation.blob.object_id if want.presentation else b""
+    return want.quality, want.viewport, want.window, sorted(want.annotation), want.icc, want.thumbnail, state
 
 
 async def _picture(call: Call, held: Held, frame: int, choices: Sequence[Choice], want: Rendering) -> tuple[str, bytes]:
@@ -182,7 +187,8 @@ async def _picture(call: Call, held: Held, frame: int, choices: Sequence[Choice]
 async def _multipart(
     call: Call, pictures: Sequence[tuple[Held, int]], choices: Sequence[Choice], want: Rendering
 ) -> Reply:
-    tag = etag([held for held, _ in pictures], pictures[0][1], len(pictures), choices, want)
+    frames = [frame for _, frame in pictures]
+    tag = etag([held for held, _ in pictures], frames, choices, _described(want))
     headers = call.warning_headers()
     if unchanged(call.headers, tag):
         return Answer(status=304, etag=tag, headers=headers)
@@ -207,7 +213,7 @@ def _where(call: Call, held: Held, frame: int) -> str:
     return f"{instance_url(call, held)}/frames/{frame}/rendered"
 
 
-def _pictures(call: Call, helds: Sequence[Held], several: bool) -> list[tuple[Held, int]]:
+def _pictures(call: Call, shown: Sequence[Shown], several: bool) -> list[tuple[Held, int]]:
     """(instance, frame) of every picture the answer has."""
     if "frames" in call.names:
         numbers = frame_numbers(call.names["frames"])
@@ -216,10 +222,12 @@ def _pictures(call: Call, helds: Sequence[Held], several: bool) -> list[tuple[He
                                 ('multipart/related; type="image/jpeg"',))  # fmt: skip
         if len(numbers) > IMAGES_MAX:
             raise LimitExceeded(f"one answer renders at most {IMAGES_MAX} frames")
-        return [(helds[0], number) for number in numbers]
+        return [(shown[0][0], number) for number in numbers]
     if not several:
-        return [(helds[0] if "instance" in call.names else representative(helds), WHOLE)]
-    pictures = [(held, frame) for held in helds for frame in range(1, max(1, held.layout.frames) + 1)]
+        held = representative([held for held, _ in shown])
+        frames = next(frames for one, frames in shown if one is held)
+        return [(held, frames[0] if frames else WHOLE)]
+    pictures = [(held, frame) for held, frames in shown for frame in frames or range(1, max(1, held.layout.frames) + 1)]
     if len(pictures) > IMAGES_MAX:
         raise LimitExceeded(f"one answer renders at most {IMAGES_MAX} frames; ask for a part of them")
     return pictures
@@ -248,31 +256,37 @@ def _ending(media: str) -> str:
 # ---------------------------------------------------------------- presentation states
 
 
-async def _presented(call: Call, helds: list[Held], want: Rendering) -> tuple[list[Held], Rendering]:
+async def _presented(call: Call, helds: list[Held], want: Rendering) -> tuple[list[Shown], Rendering]:
     """A presentation state is rendered as the images it refers to, seen through it (PS3.18 10.4.1.1.3)."""
-    if len(helds) != 1 or not helds[0].sop_class.startswith(_PRESENTATION):
-        return helds, want
+    if len(helds) != 1 or not is_presentation(helds[0]):
+        return [(held, ()) for held in helds], want
     state = helds[0]
     document = orjson.loads(await call.archive.retrieve.metadata(state, ""))
-    images: list[Held] = []
-    for sop in referenced_images(document):
+    images: list[Shown] = []
+    for sop, frames in referenced_images(document):
         try:
             found = await call.archive.retrieve.locate_sop(call.principal, sop)
         except NotFound:
             continue
-        images += [held for held in found if held.identity.study == state.identity.study][:1]
+        images += [(held, frames) for held in found if held.identity.study == state.identity.study][:1]
     if not images:
         raise NotFound("no image that this presentation state refers to is held")
     return images, replace(want, presentation=state)
 
 
-def referenced_images(document: dict[str, object]) -> Iterator[str]:
-    """SOP Instance UIDs of Referenced Series Sequence > Referenced Image Sequence, in order."""
-    for series in _items(document, "00081115"):
-        for image in _items(series, "00081140"):
-            values = _value(image, "00081155")
-            if values and isinstance(values[0], str):
-                yield values[0]
+def is_presentation(held: Held) -> bool:
+    return held.sop_class.startswith(_PRESENTATION)
+
+
+def referenced_images(document: dict[str, object]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """(SOP Instance UID, frame numbers or () for all) of Referenced Series Sequence > Referenced Image Sequence, in
+    order; IMAGES_MAX of them."""
+    found = (image for series in _items(document, "00081115") for image in _items(series, "00081140"))
+    for image in islice(found, IMAGES_MAX):
+        values = _value(image, "00081155")
+        if values and isinstance(values[0], str):
+            frames = (number for number in _value(image, "00081160") if isinstance(number, int) and number > 0)
+            yield values[0], tuple(frames)
 
 
 def _value(dataset: dict[str, object], tag: str) -> list[object]:

@@ -215,7 +215,8 @@ async def frames_reply(call: Call, held: Held, numbers: Sequence[int], ranges: S
     if not choice.multipart:
         return ranged(call, await anext(streams), media, tag, headers)
     boundary = boundary_of(tag)
-    kind = content_type(media.partition(";")[0], boundary, f"; transfer-syntax={syntax}")
+    bare, _, parameter = media.partition(";")
+    kind = content_type(bare, boundary, f";{parameter}")
     pieces = _frame_parts(call, held, numbers, media, boundary, streams)
     if len(numbers) == 1 and held.layout.rows * held.layout.columns * 8 < JOINED_BYTES:
         return Answer(b"".join([piece async for piece in pieces]), kind, headers=headers, etag=tag)

@@ -116,6 +116,8 @@ async def _state(call: Call, uid: str) -> Held:
     found = await call.archive.retrieve.locate(
         call.principal, _required(call, "studyUID"), series, checked_uid(uid), purpose=""
     )
+    if not rendered.is_presentation(found[0]):
+        raise BadInput("presentationUID names an object that is no presentation state")
     return found[0]
 
 
