@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from radiolith.config import Settings
 from radiolith.dicomweb.routes import Edge
 from radiolith.graph import Graph, build, no_decoders, settled
 from radiolith.home import Home, InitResult, check_version, initialise, initialised, locked, open_home, rebuild
+from radiolith.httphead import BoundedHead
 from radiolith.jobs.housekeeping import Housekeeping, Parts
 from radiolith.jobs.merging import Merging
 from radiolith.storage.blobs import microseconds
@@ -33,6 +35,8 @@ from radiolith.storage.cache import Cache
 from radiolith.web.ports import Inside
 from radiolith.web.routes import routes
 
+FILES = 65_536  # open descriptors of a process
+CONNECTIONS = 4_000  # of a worker; more are answered 503 at once, so that those that are open are served
 log = structlog.get_logger()
 __all__ = [
     "Graph",
@@ -86,6 +90,7 @@ class Node:
 
 def serve(home: Path, *, http: str | None = None, workers: int | None = None) -> int:
     """Run the archive until SIGTERM or SIGINT; the exit code."""
+    _raise_file_limit()
     settings = config.load(home)
     count = workers or settings.workers or min(8, os.cpu_count() or 1)
     with locked(settings.home, alone=False):
@@ -109,6 +114,14 @@ def serve(home: Path, *, http: str | None = None, workers: int | None = None) ->
         finally:
             zygote.close()
             listening.close()
+
+
+def _raise_file_limit() -> None:
+    """As many descriptors as the system allows, up to FILES: a connection is one, and so is an open segment."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _empty_cache(folder: Path) -> None:
@@ -137,14 +150,13 @@ def _worker(node: Node, number: int) -> int:
 
     async def work() -> None:
         graph = build(node.settings, f"worker {number}", node.decode, node.cache())
-        await asyncio.to_thread(
-            graph.rebuild.recover, settled(graph.settings)
-        )  # what a predecessor of ours left when it was killed
+        # What a predecessor of ours left when it was killed.
+        await asyncio.to_thread(graph.rebuild.recover, settled(graph.settings))
         server = uvicorn.Server(
             uvicorn.Config(
-                Site(graph), log_config=None, access_log=False, lifespan="off", http="httptools", ws="none",
-                timeout_keep_alive=75, timeout_graceful_shutdown=15, server_header=False, date_header=True,
-                h11_max_incomplete_event_size=65_536,
+                Site(graph), log_config=None, access_log=False, lifespan="off", http=BoundedHead, ws="none",
+                timeout_keep_alive=75, timeout_graceful_shutdown=15, server_header=False,
+                limit_concurrency=CONNECTIONS, date_header=True,
             )
         )  # fmt: skip
         try:
