@@ -135,9 +135,9 @@ class Home:
         self._zygote: Zygote | None = None
         self._decoders: Decoders | None = None
         cache = Cache(None, os.urandom(32))
-        self._graph = build(settings, "command", self._decode, cache)
+        self.graph = build(settings, "command", self._decode, cache)
         self.archive, self.identities, self.accounts = (
-            self._graph.archive, self._graph.identities, self._graph.accounts,
+            self.graph.archive, self.graph.identities, self.graph.accounts,
         )  # fmt: skip
         self.principal: Principal = self.accounts.system("command")
 
@@ -151,7 +151,7 @@ class Home:
         return self._runner.run(work)
 
     def close(self) -> None:
-        self.run(self._graph.close())
+        self.run(self.graph.close())
         self._runner.close()
         if self._zygote is not None:
             self._zygote.close()
@@ -160,7 +160,7 @@ class Home:
 
     def _recover(self) -> None:
         """What a killed command left, where no server runs to do it."""
-        self._graph.rebuild.recover(settled(self.settings))
+        self.graph.rebuild.recover(settled(self.settings))
 
     def import_paths(self, paths: list[Path], progress: media.Progress = lambda _: None) -> media.ImportSummary:
         self._recover()
@@ -187,12 +187,12 @@ class Home:
         self, *, read_data: bool = False, progress: Callable[[CheckReport], None] = lambda _: None
     ) -> CheckReport:
         self._recover()
-        graph = self._graph
+        graph = self.graph
         verify = Verify(graph.store, graph.keyring, graph.keys, graph.database)
         return verify.run(read_data=read_data, progress=progress)
 
     def status(self) -> dict[str, Any]:
-        return self._graph.condition.look()
+        return self.graph.condition.look()
 
     def confirm_recovery(self) -> None:
         self.run(self.accounts.confirm_recovery(self.principal))
