@@ -202,6 +202,16 @@ def test_default_attributes_of_a_study(database: Database) -> None:
     assert 0x00100021 not in row
 
 
+def test_default_attributes_of_an_instance_whose_series_is_named(database: Database) -> None:
+    """PS3.18 table 10.6.3-5."""
+    one = Maker(1).one(Identity("1.1", "1.1.1", "1.1.1.1"))
+    store(database, one)
+    (row,) = ask(database, by(Level.INSTANCE, StudyInstanceUID="1.1", SeriesInstanceUID="1.1.1")).rows
+    assert row[0x00080056] == ("CS", "ONLINE") and row[0x00083002] == ("UI", one.layout.transfer_syntax)
+    assert {0x00080016, 0x00080018, 0x00200013, 0x00280008, 0x00280010, 0x00280011, 0x00280100} <= row.keys()
+    assert 0x00080020 not in row and 0x00080060 not in row
+
+
 def test_series_bring_their_requests_and_their_study_when_it_was_not_given(database: Database) -> None:
     one = Maker(1).one(Identity("1.1", "1.1.1", "1.1.1.1"))
     one.description.series.update(modality="CT", requests='[["S1", "R1", "A"], ["S2", "", ""]]', number=4)

@@ -108,7 +108,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(_E, (_REQUEST, 0x00401001), "RequestedProcedureID", "SH", "procedure", M.REQUEST, indexed=True),
     Attribute(_I, (0x00080016,), "SOPClassUID", "UI", "class", M.CODE),
     Attribute(_I, (0x00080018,), "SOPInstanceUID", "UI", "uid", M.UID, indexed=True),
-    Attribute(_I, (0x00083002,), "AvailableTransferSyntaxUID", "UI", "syntax", M.CODE, default=False),
+    Attribute(_I, (0x00083002,), "AvailableTransferSyntaxUID", "UI", "syntax", M.CODE),
     Attribute(_I, (0x00080023,), "ContentDate", "DA", "content_date", M.DATE, default=False),
     Attribute(_I, (0x00080033,), "ContentTime", "TM", "content_time", M.TIME, default=False),
     Attribute(_I, (0x00200013,), "InstanceNumber", "IS", "number", M.NUMBER),

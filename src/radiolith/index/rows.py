@@ -56,6 +56,7 @@ def wanted(level: Level, full: Iterable[Level], asked: Iterable[tuple[int, ...]]
             or attribute.path[0] in tags
             or (attribute.default and attribute.level in full)
             or (attribute.matching is Matching.UID)
+            or (attribute.path == (AVAILABILITY,) and level is Level.INSTANCE)  # of studies and of instances, 10.6.3-5
         )
     ]
 
