@@ -3,8 +3,8 @@
     python -m tests.kill.client HOST:PORT TOKEN SEED FIRST LIST
 
 Its own process, standard library only. LIST gets one line per event, in one write each: 's N' before object N is sent,
-'a N' after an answer named it as stored. Runs until its standard input ends. What was sent and not acknowledged may be
-in the archive or not, but only whole.
+'a N' after an answer named it as stored, 'r STATUS' for an answer that refused. Runs until its standard input ends. What
+was sent and not acknowledged may be in the archive or not, but only whole.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ class Sender:
         answer = connection.getresponse()
         data = answer.read()
         if answer.status not in (200, 202):
+            self.note("r", [answer.status])
             return []
         items = json.loads(data).get("00081199", {}).get("Value", [])
         stored = {item["00081155"]["Value"][0] for item in items}

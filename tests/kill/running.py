@@ -240,7 +240,7 @@ class Client:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        first = max((number for _, number in self.events()), default=-1) + 1
+        first = max(self.sent(), default=-1) + 1
         command = (sys.executable, "-m", "tests.kill.client", self.server.address, self.server.token)
         self.process = subprocess.Popen(
             (*command, str(self.seed), str(first), str(self.notes)),
@@ -265,6 +265,10 @@ class Client:
 
     def sent(self) -> set[int]:
         return {number for what, number in self.events() if what == "s"}
+
+    def refusals(self) -> set[int]:
+        """HTTP statuses of answers that were no success."""
+        return {status for what, status in self.events() if what == "r"}
 
     def compare(self, since: int = 0) -> int:
         """Every object the archive shows among those from number `since` on is one that was sent, byte for byte, and

@@ -110,5 +110,6 @@ def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path) -> None:
     for step, times in sorted(campaign.at.items()):
         print(f"  {step:<40}{'#' * min(40, times)} {times}")
     assert campaign.between * 2 >= campaign.kills
+    assert campaign.client.refusals() <= {503}, "a killed neighbour is no fault of the sender"
     checked = run("check", "--home", str(campaign.server.home), "--read-data")
     assert "Everything is there" in checked.stdout + checked.stderr

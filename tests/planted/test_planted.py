@@ -83,6 +83,13 @@ BUGS = (
         f"{FAULTS}::test_a_commit_that_fails_is_refused_and_void",
     ),
     Bug(
+        "a copy acknowledged without its original",
+        "archive/commit.py",
+        "            _refuse_copies(batch)\n",
+        "",
+        "tests/archive/test_commit.py",
+    ),
+    Bug(
         "void forgotten in recovery",
         "archive/rebuild.py",
         "            if record.kind != Kind.FACT and record.object_id not in void:\n",
