@@ -48,7 +48,7 @@ def _tell(summary: ImportSummary) -> None:
     for count, words in counts:
         if count:
             console.say(f"  {count:>9,}  {words}")
-    _reasons("In quarantine:", [(name, f"{reason} ({id_})") for name, reason, id_ in summary.quarantined])
+    _reasons("In quarantine:", [(f"{name} ({id_})", reason) for name, reason, id_ in summary.quarantined])
     _reasons("Not taken:", summary.not_taken)
 
 
