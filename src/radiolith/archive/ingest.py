@@ -3,12 +3,14 @@
 Authorise, scan while receiving, hand over to `commit`, receipt. Nothing is refused because an identity looks wrong: what
 cannot be understood goes to quarantine with a reason. Must never: decode pixels, write a plaintext file, or hold an
 object whole beyond SMALL. Limits: SMALL bytes of plaintext an object in BUFFERS reused buffers a process; larger objects
-flow through in BLOCK pieces and cost the same however large they are.
+flow through in pieces and cost the same however large they are. A sender that stalls holds FIRST bytes, or one buffer; when all
+are lent, others go straight to the log.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -36,7 +38,7 @@ from radiolith.storage.drafts import SMALL
 from radiolith.trust.access import Action, require
 
 BUFFERS = 16  # plaintext buffers of SMALL bytes a process: more senders than that wait for their turn
-BLOCK = 1 << 20  # piece in which a large object is scanned, hashed and encrypted
+FIRST = 16 << 10  # bytes of an object held before it takes a buffer: 4,000 stalled senders hold 64 MiB
 P = ParamSpec("P")
 T = TypeVar("T")
 _INLINE = 64 << 10  # objects up to this size cost less than the hop to another thread
@@ -58,7 +60,7 @@ class Ingest:
     def __init__(self, door: Door):
         self._door = door
         self._buffers = [bytearray(SMALL) for _ in range(BUFFERS)]
-        self._turn = asyncio.Semaphore(BUFFERS)
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     def begin(self, principal: Principal, source: Source, *, transfer_syntax: str | None = None) -> Intake:
         """Start to receive one object. `transfer_syntax` says that a bare dataset follows (C-STORE); None sniffs.
@@ -73,13 +75,25 @@ class Ingest:
             raise
         return Intake(self, self._door, principal, source, transfer_syntax)
 
+    def lend(self) -> bytearray | None:
+        """A buffer, if one is free. A sender from a network never waits for what another sender holds."""
+        return self._buffers.pop() if self._buffers else None
+
     async def borrow(self) -> bytearray:
-        await self._turn.acquire()
+        """A buffer, waited for: only for those who give it back without hearing from a sender."""
+        while not self._buffers:
+            gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(gate)
+            await gate
         return self._buffers.pop()
 
     def give_back(self, buffer: bytearray) -> None:
         self._buffers.append(buffer)
-        self._turn.release()
+        while self._waiting:
+            gate = self._waiting.popleft()
+            if not gate.done():
+                gate.set_result(None)
+                return
 
 
 class Intake:
@@ -87,8 +101,9 @@ class Intake:
 
     def __init__(self, ingest: Ingest, door: Door, principal: Principal, source: Source, syntax: str | None):
         self._ingest, self._door, self._principal, self._source, self._syntax = ingest, door, principal, source, syntax
+        self._first = bytearray()  # up to FIRST bytes: who stalls after his first bytes holds no buffer
         self._buffer: bytearray | None = None
-        self._filled = 0
+        self._filled = 0  # bytes in whichever of the two is in use
         self._flow: prepare.Flow | None = None
         self.size = 0
 
@@ -98,9 +113,16 @@ class Intake:
         if self.size > self._door.settings.limits.object_bytes:
             await self.abort()
             raise LimitExceeded(f"an object may have limits.object_bytes = {self._door.settings.limits.object_bytes}")
-        if self._buffer is None:
-            self._buffer = await self._ingest.borrow()
         view = memoryview(data)
+        if self._buffer is None and not self._take_buffer(len(view)):
+            if self._flow is None and self._filled + len(view) <= FIRST:
+                self._first += view
+                self._filled += len(view)
+            else:  # all buffers are lent: straight to the log, in the sender's own pieces
+                await self._pour()
+                await self._feed(view)
+            return
+        assert self._buffer is not None
         while len(view):
             taken = min(len(view), SMALL - self._filled)
             self._buffer[self._filled : self._filled + taken] = view[:taken]
@@ -108,6 +130,17 @@ class Intake:
             view = view[taken:]
             if len(view):  # only now is it known to be larger than SMALL
                 await self._pour()
+
+    def _take_buffer(self, more: int) -> bool:
+        """Whether there is a buffer to fill now; one is taken once FIRST bytes are not enough."""
+        if self._flow is None and self._filled + more <= FIRST:
+            return False
+        self._buffer = self._ingest.lend()
+        if self._buffer is None:
+            return False
+        self._buffer[: self._filled] = self._first
+        self._first = bytearray()
+        return True
 
     async def fill(self, read: Callable[[memoryview], int]) -> asyncio.Future[Receipt]:
         """All of a small object in one go: `read` fills the buffer it is given (SMALL bytes) on a worker thread and says
@@ -126,13 +159,16 @@ class Intake:
         return self._prepare(view[: read(view)])
 
     async def _pour(self) -> None:
-        """Pass a full buffer on: scan, hash, encrypt and write it, while the sender fills the socket."""
+        """Pass on what is held: scan, hash, encrypt and write it, while the sender fills the socket."""
+        if self._filled:
+            await self._feed(memoryview(self._first if self._buffer is None else self._buffer)[: self._filled])
+        self._first, self._filled = bytearray(), 0
+
+    async def _feed(self, view: memoryview) -> None:
         if self._flow is None:
             await self._door.committer.room()
             self._flow = prepare.Flow(self._door.store, self._principal.tenant.uid, self._syntax)
-        assert self._buffer is not None
-        await self._in_thread(self._flow.feed, memoryview(self._buffer)[: self._filled])
-        self._filled = 0
+        await self._in_thread(self._flow.feed, view)
 
     async def finish(self) -> asyncio.Future[Receipt]:
         """The bytes are complete. The future resolves when they are durable; receive the next object meanwhile."""
@@ -142,7 +178,7 @@ class Intake:
                 await self._pour()
                 prepared = await self._in_thread(self._flow.finish)
             else:
-                view = memoryview(self._buffer or b"")[: self._filled]
+                view = memoryview(self._first if self._buffer is None else self._buffer)[: self._filled]
                 small = len(view) <= _INLINE
                 prepared = self._prepare(view) if small else await self._in_thread(self._prepare, view)
         except BaseException:

@@ -116,6 +116,7 @@ class Flow:
         self._dataset.feed(data, self._scanner)
 
     def finish(self) -> Prepared:
+        self._draft.flush()  # here, in the receiver's thread: the commit that others wait for has little left to sync
         found = None
         if self._scanner is not None:
             try:
