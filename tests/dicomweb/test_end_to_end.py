@@ -95,6 +95,24 @@ async def test_the_store_response_names_versions_and_quarantine(live: Live) -> N
     assert (await live("GET", "/studies/1.77")).status == 404
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+@pytest.mark.parametrize("uid", ["..", "1/2", "1.2 3", "<script>", "_1.2", "1'--", "1%2F2"])
+async def test_an_object_is_found_where_the_archive_says(live: Live, uid: str) -> None:
+    """Whatever its UIDs look like: nothing is refused for that, so nothing may be lost by it."""
+    reply = await live.store(ct(study=uid, series=uid, sop=uid))
+    assert reply.status == 200, reply.body
+    (kept,) = reply.json["00081199"]["Value"]
+    (listed,) = (await live("GET", "/studies")).json
+    for url in (kept["00081190"]["Value"][0], listed["00081190"]["Value"][0]):
+        target = url.removeprefix("http://pacs.example/dicom-web")
+        found = await live("GET", target + "/metadata")
+        assert found.status == 200 and found.json[0]["00080018"]["Value"] == [uid]
+        bulk = found.json[0]["7FE00010"]["BulkDataURI"].removeprefix("http://pacs.example/dicom-web")
+        assert (await live("GET", bulk)).status == 200
+        assert (await live("GET", target + "/instances")).status in (200, 404)
+        assert (await live("GET", target, headers={"accept": "application/zip"})).status == 200
+
+
 async def test_implicit_is_sent_explicit_unless_asked_for(live: Live) -> None:
     implicit = part10(dataset(), ImplicitVRLittleEndian)
     assert (await live.store(implicit)).status == 200

@@ -14,12 +14,13 @@ import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from time import monotonic
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope
 
 from radiolith.archive.ports import Archive
 from radiolith.config import Limits
+from radiolith.dicom import naming
 from radiolith.dicomweb import accept, status
 from radiolith.dicomweb.status import TooSlow, UnsupportedMedia
 from radiolith.model import BadInput, LimitExceeded, NotFound, Principal
@@ -32,8 +33,6 @@ RATE_MIN = 512.0
 
 _HOST = re.compile(r"[0-9A-Za-z_.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_SEGMENT = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]*")
-_UID = re.compile(r"[0-9A-Za-z._-]{1,128}")  # lenient: real objects have letters and 70 characters, and must be found
 
 
 class ClientGone(Exception):
@@ -151,15 +150,11 @@ class Call:
 
 
 def checked_uid(text: str) -> str:
-    """A UID that a client named; NotFound for what cannot be one."""
-    if not _UID.fullmatch(text):
+    """A UID that a client named, as it stands or as dicom/naming spells it; NotFound for what cannot be one."""
+    uid = naming.uid_of(text)
+    if uid is None:
         raise NotFound("there is nothing by that name")
-    return text
-
-
-def url_segment(uid: str) -> str:
-    """A UID from a stored object as a segment of a URL or a file name: nothing in it can end a header or climb a path."""
-    return uid if _SEGMENT.fullmatch(uid) else "_" + quote(uid, safe="")
+    return uid
 
 
 def parse_query(query: bytes) -> dict[str, list[str]]:

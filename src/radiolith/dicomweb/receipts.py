@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from radiolith.dicom.naming import name_of
 from radiolith.dicom.reader import Scan, text
 from radiolith.dicomweb import status
 from radiolith.dicomweb.accept import Choice
-from radiolith.dicomweb.call import Call, url_segment
+from radiolith.dicomweb.call import Call
 from radiolith.dicomweb.respond import Answer
 from radiolith.dicomweb.rows import rows_json, rows_xml
 from radiolith.dicomweb.status import UnsupportedMedia
@@ -114,7 +115,7 @@ class Outcomes:
         row: Row = {}
         studies = {receipt.identity.study for receipt in stored if receipt.identity is not None}
         if self._study or (len(studies) == 1 and all(studies)):
-            row[0x00081190] = ("UR", f"{service}/studies/{url_segment(self._study or studies.pop())}")
+            row[0x00081190] = ("UR", f"{service}/studies/{name_of(self._study or studies.pop())}")
         failures = list(zip(self._failures, self._names, strict=True))
         failed = [_failed(failure, named) for failure, named in failures if named is not None]
         if failed:
@@ -139,7 +140,7 @@ def _referenced(receipt: Receipt, service: str) -> Row:
         raise TypeError("an object in quarantine has no identity to refer to")
     row: Row = {0x00081150: ("UI", receipt.sop_class), 0x00081155: ("UI", identity.sop)}
     if identity.study:
-        study, series, sop = map(url_segment, (identity.study, identity.series, identity.sop))
+        study, series, sop = map(name_of, (identity.study, identity.series, identity.sop))
         row[0x00081190] = ("UR", f"{service}/studies/{study}/series/{series}/instances/{sop}")
     if receipt.outcome is Outcome.VERSION:
         row[0x00081196] = ("US", status.VERSION_KEPT)

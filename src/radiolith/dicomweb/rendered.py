@@ -16,9 +16,10 @@ from itertools import islice
 import orjson
 
 from radiolith.archive.ports import Rendering
+from radiolith.dicom.naming import name_of
 from radiolith.dicomweb import accept, documents
 from radiolith.dicomweb.accept import Choice, NotAcceptable
-from radiolith.dicomweb.call import Call, url_segment
+from radiolith.dicomweb.call import Call
 from radiolith.dicomweb.multipart import Writer, content_type
 from radiolith.dicomweb.resources import Reply, boundary_of, etag, instance_url, located
 from radiolith.dicomweb.respond import Answer, Streamed, gathered, unchanged
@@ -159,9 +160,7 @@ async def one(call: Call, held: Held, frame: int, choices: Sequence[Choice], wan
     media, body = await _picture(call, held, frame, choices, want)
     bare = media.partition(";")[0]
     if bare in _ACTIVE:
-        headers.append(
-            ("content-disposition", f'attachment; filename="{url_segment(held.identity.sop)}.{_ending(bare)}"')
-        )
+        headers.append(("content-disposition", f'attachment; filename="{name_of(held.identity.sop)}.{_ending(bare)}"'))
     return Answer(body, media if ";" in media or not bare.startswith("text/") else f"{media}; charset=utf-8",
                   headers=headers, etag=tag)  # fmt: skip
 

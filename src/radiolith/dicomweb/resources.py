@@ -9,8 +9,9 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable
 
 from radiolith.archive.ports import Stream
+from radiolith.dicom.naming import name_of
 from radiolith.dicomweb import byteranges
-from radiolith.dicomweb.call import Call, url_segment
+from radiolith.dicomweb.call import Call
 from radiolith.dicomweb.respond import Answer, Headers, Streamed
 from radiolith.model import Held
 
@@ -39,7 +40,7 @@ def etag(helds: Iterable[Held], *what: object) -> str:
 
 def instance_url(call: Call, held: Held) -> str:
     i = held.identity
-    study, series, sop = url_segment(i.study), url_segment(i.series), url_segment(i.sop)
+    study, series, sop = name_of(i.study), name_of(i.series), name_of(i.sop)
     return f"{call.service}/studies/{study}/series/{series}/instances/{sop}"
 
 

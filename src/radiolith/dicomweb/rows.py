@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from radiolith.dicom.json import attribute_json
+from radiolith.dicom.naming import name_of
 from radiolith.dicom.xml import row_to_xml
-from radiolith.dicomweb.call import url_segment
 from radiolith.model import Level, Row
 
 RETRIEVE_URL = 0x00081190
@@ -31,7 +31,7 @@ def retrieve_url(row: Row, level: Level, service: str) -> str:
 
     def uid(tag: int) -> str:
         value = row[tag][1] if tag in row else None
-        return url_segment(value) if isinstance(value, str) and value else ""
+        return name_of(value) if isinstance(value, str) and value else ""
 
     if not uid(_STUDY) or level is Level.PATIENT:
         return ""

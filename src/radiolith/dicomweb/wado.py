@@ -13,10 +13,11 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import groupby
 
 from radiolith.archive.ports import Stream
+from radiolith.dicom.naming import name_of
 from radiolith.dicom.part10 import file_meta
 from radiolith.dicomweb import accept
 from radiolith.dicomweb.accept import AS_STORED, EXPLICIT_LE, Choice, NotAcceptable
-from radiolith.dicomweb.call import Call, url_segment
+from radiolith.dicomweb.call import Call
 from radiolith.dicomweb.multipart import Writer, content_type
 from radiolith.dicomweb.resources import (
     Reply,
@@ -146,7 +147,7 @@ async def _parts(call: Call, opened: AsyncIterator[tuple[Held, Stream]], boundar
 
 def _file_name(held: Held) -> str:
     i = held.identity
-    return "/".join(url_segment(uid) for uid in (i.study, i.series, i.sop) if uid) + ".dcm"
+    return "/".join(name_of(uid) for uid in (i.study, i.series, i.sop) if uid) + ".dcm"
 
 
 # ---------------------------------------------------------------- metadata

@@ -8,9 +8,10 @@ harm.
 from __future__ import annotations
 
 from radiolith.archive.ports import Rendering
+from radiolith.dicom.naming import name_of
 from radiolith.dicomweb import accept, rendered
 from radiolith.dicomweb.accept import AS_STORED, EXPLICIT_LE, Choice, NotAcceptable
-from radiolith.dicomweb.call import Call, checked_uid, url_segment
+from radiolith.dicomweb.call import Call, checked_uid
 from radiolith.dicomweb.resources import Reply, etag, ranged
 from radiolith.model import BadInput, Held, Unsupported
 
@@ -83,7 +84,7 @@ async def _dicom(call: Call, held: Held) -> Reply:
             stream = await retrieve.part10(held, (AS_STORED,))
     headers = [
         *call.warning_headers(),
-        ("content-disposition", f'attachment; filename="{url_segment(held.identity.sop)}.dcm"'),
+        ("content-disposition", f'attachment; filename="{name_of(held.identity.sop)}.dcm"'),
     ]
     return ranged(call, stream, "application/dicom", etag([held], stream.syntax, "wado-uri"), headers)
 

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from radiolith.dicom.naming import name_of, uid_of
 from radiolith.model import Failure, Level, LimitExceeded, Match, NotAuthenticated, NotFound, Page, Principal, Query
 from radiolith.web import rows, session, words
 from radiolith.web.failures import code, sentence
@@ -32,9 +33,8 @@ FORM_BYTES_MAX = 4096
 WINDOWS = ("40,400", "-600,1500", "300,1500", "40,80")
 """Centre and width offered for CT: soft tissue, lung, bone, brain."""
 
-_UID = re.compile(r"[0-9A-Za-z._-]{1,128}")  # lenient as under /dicom-web: what is held must be found
 _WINDOW = re.compile(r"-?\d{1,6},\d{1,6}")
-_NEXT = re.compile(r"/studies/[A-Za-z0-9./?=&%_-]*")
+_NEXT = re.compile(r"/studies/[A-Za-z0-9./?=&%_~-]*")
 
 _templates = Environment(
     loader=PackageLoader("radiolith.web"),
@@ -43,6 +43,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_templates.filters["name"] = name_of  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ class Pages:
         number = _count(request.query_params.get("page", ""), OFFSET_MAX // PICTURES_PER_PAGE)
         first = (number - 1) * PICTURES_PER_PAGE
         found = await self._instances(principal, study.uid, series.uid, first, PICTURES_PER_PAGE)
-        here = f"/studies/{study.uid}/series/{series.uid}"
+        here = f"/studies/{name_of(study.uid)}/series/{name_of(series.uid)}"
         return render(
             request,
             "series.html",
@@ -263,10 +264,10 @@ def _matches(asked: Mapping[str, str]) -> tuple[Match, ...]:
 
 
 def _uid(request: Request, name: str) -> str:
-    value: str = request.path_params[name]
-    if not _UID.fullmatch(value):
+    uid = uid_of(request.path_params[name])
+    if uid is None:
         raise NotFound("this is not a UID")
-    return value
+    return uid
 
 
 def _count(value: str, most: int) -> int:
