@@ -129,7 +129,12 @@ class Committer:
         while more:
             batch, more = self._gather()
             if batch:
-                self._settle(batch)
+                try:
+                    self._settle(batch)
+                except BaseException:  # this thread must outlive whatever happens to a batch: everybody waits for it
+                    log.exception("commit thread", worker=self._worker)
+                    for waiting in batch:
+                        waiting.answer = Unavailable("the batch could not be committed")
                 self._answer(batch)
 
     def _gather(self) -> tuple[list[_Waiting], bool]:
@@ -154,7 +159,10 @@ class Committer:
             self._flush_voids()
             fresh = self._sift(batch)
             if fresh:
-                fresh = self._make_durable(fresh)
+                fresh, refused = self._make_durable(fresh)
+                for waiting in batch:  # the same bytes twice in a batch, and the first of them was refused
+                    if isinstance(waiting.answer, Settled) and waiting.answer.object_id in refused:
+                        waiting.answer = refused[waiting.answer.object_id]
             _refuse_copies(batch)
             self._apply(batch, fresh)
         except Failure as failure:
@@ -190,7 +198,7 @@ class Committer:
             fresh.append(waiting)
         return fresh
 
-    def _make_durable(self, fresh: list[_Waiting]) -> list[_Waiting]:
+    def _make_durable(self, fresh: list[_Waiting]) -> tuple[list[_Waiting], dict[bytes, Exception]]:
         scopes = self._keys.scopes(waiting.task.label for waiting in fresh)
         sealed: list[tuple[_Waiting, Scope, bytes]] = []
         for waiting in fresh:
@@ -201,10 +209,12 @@ class Committer:
             sealed.append((waiting, scope, wrapped))
         places = self._store.commit([waiting.task.draft for waiting in fresh])
         kept: list[_Waiting] = []
+        refused: dict[bytes, Exception] = {}
         for (waiting, scope, wrapped), place in zip(sealed, places, strict=True):
             task = waiting.task
             if place is None:  # a streamed object whose own segment failed; the others of the batch are not touched
                 waiting.answer = task.draft.failure or Unavailable("the object could not be written")
+                refused[task.draft.object_id] = waiting.answer
                 continue
             kept.append(waiting)
             blob = Blob(place, task.draft.object_id, task.label[0], scope, wrapped, task.draft.size)
@@ -212,7 +222,7 @@ class Committer:
                 task.incoming = replace(task.incoming, blob=blob)
             elif isinstance(task, QuarantineTask):
                 task.row = replace(task.row, blob=blob)
-        return kept
+        return kept, refused
 
     def _apply(self, batch: list[_Waiting], fresh: list[_Waiting]) -> None:
         """Rows, changes and audit of the whole batch in one transaction; a failure voids what is in the log."""
