@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
+
 from tests import campaign
 from tests.archive.objects import numbered
 from tests.kill.running import Server, dataset_of, made_home, run
@@ -12,6 +14,7 @@ from tests.kill.running import Server, dataset_of, made_home, run
 FLIPS = campaign.count("flipped bytes under a served archive", 25, 2_000)
 
 
+@pytest.mark.timeout(0)  # every wait inside has its own end
 def test_a_flipped_byte_is_never_delivered(tmp_path: Path) -> None:
     rng = random.Random(4)
     home = tmp_path / "home"

@@ -205,6 +205,7 @@ async def test_a_deleted_database_is_no_quiet_empty_archive(tmp_path: Path) -> N
             assert await kept(graph, number) == made(number).part10()
 
 
+@pytest.mark.timeout(0)  # every wait inside has its own end
 async def test_the_database_after_a_power_loss(tmp_path: Path) -> None:
     """The segments are as synced; of the database's write-ahead log any sectors behind the last sync are missing or
     hold something else. Batches do not sync it (docs/decisions/005), so that is most of it."""

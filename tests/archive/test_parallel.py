@@ -42,6 +42,7 @@ class Worker(threading.Thread):
                 self.receipts.append(await store(graph, data))
 
 
+@pytest.mark.timeout(0)  # every wait inside has its own end
 @pytest.mark.parametrize("same", [True, False])
 async def test_parallel_senders_of_one_uid(same: bool, tmp_path: Path) -> None:
     home = tmp_path / "home"

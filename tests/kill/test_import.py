@@ -10,6 +10,8 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from radiolith.storage.backends.steps_file import VARIABLE
 from tests import campaign
 from tests.archive.objects import numbered
@@ -35,6 +37,7 @@ def exported(home: Path, folder: Path) -> set[str]:
     return {digest(path.read_bytes()) for path in folder.rglob("*.dcm")}
 
 
+@pytest.mark.timeout(0)  # every wait inside has its own end
 def test_an_import_survives_its_kill(tmp_path: Path) -> None:
     rng = random.Random(3)
     home = tmp_path / "home"

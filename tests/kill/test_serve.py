@@ -6,6 +6,8 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests import campaign
 from tests.kill.running import Client, Row, Server, StepFile, made_home, run, wait
 
@@ -91,6 +93,7 @@ class Campaign:
         wait(lambda: self.steps.rows()[row.process].pid != row.pid, f"{row.process} to be started again")
 
 
+@pytest.mark.timeout(0)  # every wait inside has its own end
 def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path) -> None:
     campaign = Campaign(tmp_path)
     campaign.server.start()

@@ -60,6 +60,7 @@ def pair(seaweed: Seaweed, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             server.kill_group()
 
 
+@pytest.mark.timeout(0)  # every wait inside has its own end
 def test_what_one_node_acknowledged_the_other_reads(pair: Pair) -> None:
     """At once: the reading node is asked as soon as the answer of the storing one has arrived."""
     first, second = pair.first, pair.second
@@ -88,6 +89,7 @@ def test_a_rejection_on_one_node_holds_on_the_other(pair: Pair) -> None:
     assert pair.first.instances(study) == set()
 
 
+@pytest.mark.timeout(0)  # every wait inside has its own end
 def test_killing_a_node_loses_nothing_acknowledged(pair: Pair, tmp_path: Path) -> None:
     """The dying node's client goes on to the other one, where everything it was told about is; and the node comes back."""
     rng = random.Random(7)
