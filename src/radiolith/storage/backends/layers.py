@@ -15,6 +15,8 @@ from radiolith.model import Unavailable
 
 TRIES = 4  # of one call; with the pauses below a store has under a second to come back before a sender is told to wait
 FIRST_PAUSE = 0.1  # seconds; doubles
+SLOW = 5.0  # seconds after which a failure means a service that stands still; a refused connection takes none
+REST = 10.0  # seconds
 CACHE_BYTES = 64 * 1024 * 1024  # of the newest batches: what was just stored is what is asked for next
 
 
@@ -23,19 +25,37 @@ class Transient(Exception):
 
 
 class Retry:
-    """Calls again after Transient, `tries` times at most, with pauses that double; then Unavailable."""
+    """Calls again after Transient, `tries` times at most, with pauses that double; then Unavailable.
 
-    def __init__(self, tries: int = TRIES, *, sleep: Callable[[float], None] = time.sleep):
+    A call that failed slowly met a service that stands still: it is not tried again, and for REST seconds the next ones
+    fail at once, so that senders are refused and not kept waiting one behind the other.
+    """
+
+    def __init__(
+        self,
+        tries: int = TRIES,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self._tries = tries
         self._sleep = sleep
+        self._clock = clock
+        self._rest_until = 0.0
 
     def __call__(self, action: Callable[[], Any], doing: str, tries: int = 0) -> Any:
         tries = tries or self._tries
         for attempt in range(tries):
+            began = self._clock()
+            if began < self._rest_until:
+                raise Unavailable(f"The object store has just not answered ({doing})")
             try:
                 return action()
             except Transient as error:
-                if attempt == tries - 1:
+                slow = self._clock() - began > SLOW
+                if slow:
+                    self._rest_until = self._clock() + REST
+                if slow or attempt == tries - 1:
                     raise Unavailable(f"The object store failed ({doing}: {error})") from error
             self._sleep(FIRST_PAUSE * 2**attempt)
         raise AssertionError("a retry has one try or more")
