@@ -108,7 +108,15 @@ def upgrade(url: str) -> None:
 
 
 def erase(url: str) -> None:
-    """Drop every table of ours: the first step of a rebuild. What was there cannot be undone but by the rebuild."""
+    """An empty database: the first step of a rebuild. What was there cannot be undone but by the rebuild.
+
+    A SQLite file goes as a file, since it may be too damaged to be opened; nobody else may have it open.
+    """
+    if url.startswith("sqlite:///"):
+        path = url.removeprefix("sqlite:///")
+        for ending in ("-wal", "-shm", ""):  # in this order: a log left behind would be replayed into the next file
+            Path(path + ending).unlink(missing_ok=True)
+        return
     database = open_database(url)
     try:
         with database.write() as tx:
