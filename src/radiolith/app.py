@@ -30,8 +30,10 @@ from radiolith.home import Home, InitResult, check_version, initialise, initiali
 from radiolith.httphead import BoundedHead
 from radiolith.jobs.housekeeping import Housekeeping, Parts
 from radiolith.jobs.merging import Merging
+from radiolith.model import BadInput
 from radiolith.storage.blobs import microseconds
 from radiolith.storage.cache import Cache
+from radiolith.trust.keys import read_root_key
 from radiolith.web.ports import Inside
 from radiolith.web.routes import routes
 
@@ -92,10 +94,13 @@ def serve(home: Path, *, http: str | None = None, workers: int | None = None) ->
     """Run the archive until SIGTERM or SIGINT; the exit code."""
     _raise_file_limit()
     settings = config.load(home)
+    read_root_key(Path(settings.keys.root))  # a missing one is said here, in words
+    address = http or f"{settings.http.host}:{settings.http.port}"
+    _near_or_behind_tls(address, settings)
     count = workers or settings.workers or min(8, os.cpu_count() or 1)
     with locked(settings.home, alone=False):
         check_version(settings)
-        listening = serving.listen(http or f"{settings.http.host}:{settings.http.port}")
+        listening = serving.listen(address)
         zygote = start_zygote()
         try:
             node = Node(settings, listening, zygote.address, os.urandom(32))
@@ -114,6 +119,16 @@ def serve(home: Path, *, http: str | None = None, workers: int | None = None) ->
         finally:
             zygote.close()
             listening.close()
+
+
+def _near_or_behind_tls(address: str, settings: Settings) -> None:
+    """Closed by default: beyond this machine only behind something that speaks TLS. Raises BadInput with what to do."""
+    host = address.rpartition(":")[0].strip("[]")
+    if host != "localhost" and not host.startswith("127.") and host != "::1" and not settings.http.behind_tls:
+        raise BadInput(
+            f"{host} is reachable from other machines, and this server speaks no TLS itself: put a TLS proxy in front of"
+            " it and say so with http.behind_tls = true (RADIOLITH_HTTP_BEHIND_TLS=true), or listen on 127.0.0.1"
+        )
 
 
 def _raise_file_limit() -> None:

@@ -41,6 +41,9 @@ def _setting(default: Any, why: str) -> Any:
 @dataclass(frozen=True, slots=True)
 class Http:
     host: str = _setting("127.0.0.1", "Where to listen. Loopback only until you change it; put TLS in front first.")
+    behind_tls: bool = _setting(
+        False, "A TLS proxy stands in front: only then may it listen on an address other machines reach."
+    )
     port: int = _setting(8050, "TCP port of the pages and of DICOMweb.")
 
 

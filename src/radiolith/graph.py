@@ -40,6 +40,7 @@ from radiolith.storage.blobs import Log, microseconds
 from radiolith.storage.cache import Cache
 from radiolith.storage.keyring import Keyring
 from radiolith.storage.tiers import open_backend, open_keyring
+from radiolith.trust import access
 from radiolith.trust.audit import ReadAudit
 from radiolith.trust.identity import Identities
 from radiolith.trust.keys import Keys, read_root_key
@@ -71,6 +72,7 @@ class Graph:
     async def close(self) -> None:
         """Everything submitted is settled, the open segment sealed, handles given back."""
         self.decoding.close()
+        access.refusals.remove(self.reads.refused)
         await self.committer.stop()
         await self.reads.stop()
         self.store.close()
@@ -95,6 +97,7 @@ def build(
     keys.follow_from(_named_scopes(database))
     committer = Committer(commit.Parts(keys, store, database), name, settings.limits.pool_bytes, clock)
     reads = ReadAudit(database, name, clock)
+    access.refusals.append(reads.refused)
     reading = Reading(store, keys, database, threads)
     decoding = Decoding(decoders)
     pixels = Pixelwork(reading, decoding, cache)
@@ -104,10 +107,10 @@ def build(
         ingest=Ingest(door),
         query=Query(database, reading, reads, threads),
         retrieve=Retrieve(database, reading, pixels, reads, cache),
-        remove=Remove(database, reading, committer, clock),
-        versions=Versions(database, reading, committer, clock),
+        remove=Remove(database, reading, committer, reads, clock),
+        versions=Versions(database, reading, committer, reads, clock),
         commitment=Commitment(database, reading, clock),
-        quarantine=Sidelined(database, reading, committer, clock),
+        quarantine=Sidelined(database, reading, committer, reads, clock),
     )
     accounts = Accounts(database, reading, committer, clock)
     condition = Condition(Watched(settings, database, store, accounts, reading, clock))

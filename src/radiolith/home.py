@@ -23,10 +23,11 @@ from radiolith.config import Settings
 from radiolith.graph import build, no_decoders, settled
 from radiolith.index import migrations
 from radiolith.index.accounts import tenants as accounts_of
-from radiolith.model import BadInput, Conflict, Fact, NotFound, Principal
+from radiolith.model import BadInput, Conflict, Damaged, Fact, NotFound, Principal
 from radiolith.storage.blobs import microseconds
 from radiolith.storage.cache import Cache
-from radiolith.trust.keys import parse_root_key, read_root_key, recovery_text, write_root_key
+from radiolith.storage.tiers import open_backend, open_keyring
+from radiolith.trust.keys import Keys, parse_root_key, read_root_key, recovery_text, write_root_key
 
 T = TypeVar("T")
 
@@ -54,7 +55,7 @@ async def initialised(home: Path, environ: Mapping[str, str] | None = None, join
     if (home / config.FILE).exists():
         raise Conflict(f"{home} is a home already; choose another folder")
     shared_key = _shared_key(join) if join else None
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)  # the index names patients
     config.write_default(home)
     try:
         settings = config.load(home, environ)
@@ -162,9 +163,14 @@ class Home:
         """What a killed command left, where no server runs to do it."""
         self.graph.rebuild.recover(settled(self.settings))
 
+    def _epoch(self) -> str:
+        """A rebuilt index may hold less than was once taken: it begins a journal of its own."""
+        with self.graph.database.read() as read:
+            return migrations.epoch(read)
+
     def import_paths(self, paths: list[Path], progress: media.Progress = lambda _: None) -> media.ImportSummary:
         self._recover()
-        journal = media.Journal(self.settings.home / "imports" / "taken")
+        journal = media.Journal(self.settings.home / "imports" / self._epoch())
         try:
             importer = media.Importer(self.archive.ingest, self.principal, journal, progress)
             return self.run(importer.run(paths))
@@ -211,10 +217,20 @@ def open_home(home: Path) -> Generator[Home]:
             opened.close()
 
 
+def _prove(settings: Settings) -> None:
+    """Log, keyring and root key are there and belong together: before the index, which is all that is left without them,
+    is given up. Raises Unavailable, NotFound, Damaged."""
+    open_backend(settings.tiers.hot, create=False).close()
+    keyring = open_keyring(settings.keys.keyring, settings.tiers.hot)
+    if not Keys(read_root_key(Path(settings.keys.root)), keyring).load():
+        raise Damaged("the keyring is empty; put a copy of it in one of its places first")
+
+
 def rebuild(home: Path, progress: Callable[[Report], None] = lambda _: None) -> Report:
     """Make the index again from segments and keyring. Needs the home to itself."""
     settings = config.load(home)
     with locked(settings.home, alone=True):
+        _prove(settings)
         migrations.erase(settings.database.url)
         migrations.migrate(settings.database.url)
 

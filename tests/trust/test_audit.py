@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from radiolith.index import audit
-from radiolith.model import AuditEvent, Unavailable
-from tests.archive.homes import opened, principal
+from radiolith.model import AuditEvent, NotAllowed, Unavailable
+from tests.archive.homes import STOW, opened, principal
 
 
 async def events(graph) -> list[AuditEvent]:
@@ -48,3 +48,14 @@ async def test_a_read_fails_when_its_record_cannot_be_written(tmp_path: Path, mo
         monkeypatch.setattr(graph.database, "write", good)
         await graph.reads.note(principal(graph), "1.2.3", "", 1)
         assert len(await events(graph)) == 1
+
+
+async def test_a_refused_try_is_on_record(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    async with opened(home) as graph:
+        with pytest.raises(NotAllowed):
+            graph.archive.ingest.begin(principal(graph, "reader"), STOW)
+    async with opened(home) as graph:
+        with graph.database.read() as read:
+            found = [event for _, event in audit.events(read, principal(graph).tenant.id)]
+    assert [(event.action, event.outcome) for event in found if event.outcome == "refused"] == [("store", "refused")]

@@ -33,10 +33,14 @@ class Accounts:
         """The principal of commands and jobs on this machine, in the tenant `default`. Blocks; NotFound in no home."""
         with self._database.read() as read:
             tenants = accounts.tenants(read)
+        # A lone tenant without a name has lost the one segment with its name; its images are whole.
+        lone = len(tenants) == 1 and not tenants[0].name
         for tenant in tenants:
-            if tenant.name == "default":
+            if tenant.name == "default" or lone:
                 return Principal(tenant, name, "admin", "system")
-        raise NotFound("this home has no tenant; was `radiolith init` interrupted? Make a new home")
+        raise NotFound(
+            "this home has no tenant; if images were kept here, `radiolith check --rebuild` brings them back"
+        )
 
     # ------------------------------------------------------------ users
 

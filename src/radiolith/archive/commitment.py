@@ -44,7 +44,7 @@ class Commitment:
                 if commitments.add(tx, tenant, transaction_uid, now, items):
                     return True
                 held = commitments.get(tx, tenant, transaction_uid)
-                if held and not held.done and held.items != [list(item) for item in items]:
+                if held and held.items != [list(item) for item in items]:
                     raise Conflict("this transaction UID belongs to another request")
                 return False
 

@@ -229,8 +229,18 @@ class Intake:
         return versions.peers.get(self._source.peer, versions.policy)
 
     async def _in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A cancelled wait still waits for the thread: it works on a buffer that would go to another sender."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._door.threads, lambda: call(*args, **kwargs))
+        work = loop.run_in_executor(self._door.threads, lambda: call(*args, **kwargs))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.wait([work])
+            if not work.cancelled() and work.exception() is None:
+                made = work.result()
+                if isinstance(made, prepare.Prepared):
+                    made.draft.discard()
+            raise
 
 
 def _receipt(prepared: prepare.Prepared, settled: Settled) -> Receipt:

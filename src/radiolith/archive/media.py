@@ -104,14 +104,21 @@ class Importer:
     async def run(self, paths: Iterable[Path]) -> ImportSummary:
         """Take everything under `paths`. Raises NoSpace or Unavailable when the archive can take no more."""
         turn = asyncio.Semaphore(CONCURRENT)
-        async with asyncio.TaskGroup() as group:
-            async for found in _each(self._walk(paths)):
-                if found.mark in self._journal:
-                    self._summary.resumed += 1
-                    self._progress(self._summary)
-                    continue
-                await turn.acquire()
-                group.create_task(self._take(found, turn))
+        try:
+            async with asyncio.TaskGroup() as group:
+                async for found in _each(self._walk(paths)):
+                    if found.mark in self._journal:
+                        self._summary.resumed += 1
+                        self._progress(self._summary)
+                        continue
+                    await turn.acquire()
+                    group.create_task(self._take(found, turn))
+        except ExceptionGroup as group_of_failures:
+            first = group_of_failures.exceptions[0]
+            if isinstance(first, NoSpace | Unavailable):
+                done = f"{self._summary.stored:,} files were stored before; the same command goes on after them"
+                raise type(first)(f"{first}; {done}") from None
+            raise
         return self._summary
 
     def _walk(self, paths: Iterable[Path]) -> Iterator[Found]:
@@ -126,10 +133,13 @@ class Importer:
             self._skip(str(path), "a symbolic link; name its target instead")
         elif path.is_dir():
             for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
-                yield from self._open(Path(entry.path))
+                try:
+                    yield from self._open(Path(entry.path))
+                except OSError as error:  # of one folder; the others go on
+                    self._skip(entry.path, error.strerror or "cannot be read")
         elif not path.is_file():
             self._skip(str(path), "neither a file nor a folder" if path.exists() else "does not exist")
-        elif zipfile.is_zipfile(path):
+        elif not _is_dicom(path) and zipfile.is_zipfile(path):
             yield from self._zip(path)
         elif path.name.upper() == "DICOMDIR":
             yield from self._medium(path)
@@ -278,6 +288,12 @@ def _foreign(head: bytes) -> str:
     if all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in text):
         return "not DICOM: a text"
     return ""
+
+
+def _is_dicom(path: Path) -> bool:
+    """A DICOM file may end like a ZIP archive; it is one image all the same."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def _mark(name: str, size: int, when: int) -> bytes:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from radiolith.archive.ports import Archive
-from radiolith.model import Failure, Held, Level, Principal, Query
+from radiolith.model import Failure, Held, Level, NotFound, Principal, Query
 from radiolith.trust.access import Action, require
 
 _SAFE = re.compile(r"[0-9][0-9.]{0,63}")
 _STUDY = 0x0020000D
+NON_PATIENT = ""  # where a study's UID would stand: hanging protocols and the like
 
 
 @dataclass(slots=True)
@@ -44,9 +45,14 @@ async def export(
     """
     require(principal, Action.EXPORT)
     summary = ExportSummary()
-    for study in studies or [uid async for uid in _all(archive, principal)]:
-        helds = await archive.retrieve.locate(principal, study, purpose="export")
-        summary.studies += 1
+    for study in studies or [*[uid async for uid in _all(archive, principal)], NON_PATIENT]:
+        try:
+            helds = await archive.retrieve.locate(principal, study, purpose="export")
+        except NotFound:
+            if study is NON_PATIENT:
+                break  # there are none
+            raise
+        summary.studies += 1 if study else 0
         for held in helds:
             for one in await archive.versions.of(principal, held.identity) if original else [held]:
                 await _write(archive, one, target, original, summary)
@@ -86,6 +92,12 @@ async def _write(archive: Archive, held: Held, target: Path, original: bool, sum
 
 def _path(held: Held, target: Path, original: bool) -> Path:
     identity = held.identity
+    if not identity.study:
+        return (
+            target
+            / "non-patient"
+            / f"{identity.sop if _SAFE.fullmatch(identity.sop) else held.blob.object_id.hex()}.dcm"
+        )
     study = identity.study if _SAFE.fullmatch(identity.study) else "study-" + held.blob.object_id.hex()[:8]
     series = identity.series if _SAFE.fullmatch(identity.series) else "series-" + held.blob.object_id.hex()[:8]
     name = identity.sop if _SAFE.fullmatch(identity.sop) else held.blob.object_id.hex()

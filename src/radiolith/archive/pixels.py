@@ -15,13 +15,14 @@ from radiolith import metrics
 from radiolith.archive.decoding import Decoding
 from radiolith.archive.ports import Rendering, Stream
 from radiolith.archive.reading import Reading, is_deflated, written_as
+from radiolith.codecs.limits import MAX_CINE_FRAMES
 from radiolith.codecs.registry import DEFLATED_LE, SYNTAXES, Syntax
 from radiolith.codecs.sandbox import Changed, Frame, Opened, Session, Wanted
 from radiolith.dicom.encoding import rewrite
 from radiolith.dicom.frames import frame_range
 from radiolith.dicom.part10 import file_meta
 from radiolith.dicom.reader import scan, text
-from radiolith.model import Failure, Held, Layout, NotFound, Pixels, Unsupported
+from radiolith.model import Failure, Held, Layout, LimitExceeded, NotFound, Pixels, Unsupported
 from radiolith.storage.cache import Cache
 
 _CINE = ("image/gif",)
@@ -46,7 +47,8 @@ class Pixelwork:
         """Whether `held` can be given in `target`; Unsupported with the reason, without decoding anything."""
         wanted, stored = SYNTAXES.get(target), SYNTAXES.get(held.layout.transfer_syntax)
         if wanted is None or stored is None:
-            raise Unsupported(f"the transfer syntax {target if wanted is None else stored} is not known")
+            unknown = target if wanted is None else held.layout.transfer_syntax
+            raise Unsupported(f"the transfer syntax {unknown} is not known")
         if held.layout.pixels is Pixels.NONE:
             if wanted.encapsulated:
                 raise Unsupported(f"an object without pixel data has no {wanted.name} form")
@@ -110,11 +112,14 @@ class Pixelwork:
         else:
             body = self._transcoded(held, target)
 
+        first = await anext(body)  # what cannot be made at all is a refusal, not an answer that breaks off
+
         async def opened(start: int, stop: int | None) -> AsyncIterator[bytes]:
             if start or stop is not None:
                 raise Unsupported("a range of an object that is being transcoded")
             yield meta
             machine = zlib.compressobj(wbits=-15) if target.uid == DEFLATED_LE else None
+            yield machine.compress(first) if machine else first
             async for piece in body:
                 yield machine.compress(piece) if machine else piece
             if machine:
@@ -197,8 +202,9 @@ class Pixelwork:
             raise Unsupported("this object has no pixel data to render")
         if layout.pixels is Pixels.VIDEO:
             raise Unsupported("video is not rendered; retrieve it as video")
-        if not SYNTAXES[layout.transfer_syntax].decode:
-            raise Unsupported(f"there is no decoder for {SYNTAXES[layout.transfer_syntax].name}")
+        stored = SYNTAXES.get(layout.transfer_syntax)
+        if stored is None or not stored.decode:
+            raise Unsupported(f"there is no decoder for {stored.name if stored else layout.transfer_syntax}")
         if not layout.frames:
             raise Unsupported("the frames of this object cannot be told apart")
         if number > layout.frames:
@@ -248,6 +254,8 @@ class Pixelwork:
         if number:
             return [number]
         if want.media_type in _CINE and not want.thumbnail:
+            if layout.frames > MAX_CINE_FRAMES:
+                raise LimitExceeded(f"an animation may have {MAX_CINE_FRAMES} frames, this object has {layout.frames}")
             return list(range(1, layout.frames + 1))
         return [(layout.frames + 1) // 2] if want.thumbnail else [1]
 

@@ -77,7 +77,7 @@ def whole(store: Log, tenant: bytes, data: memoryview, syntax: str | None) -> Pr
         except (Unparsable, LimitExceeded) as failure:
             found, reason = None, str(failure)
         identity, reason, guess = _identify(found, reason)
-        draft = store.begin(tenant, Kind.OBJECT)
+        draft = store.begin(tenant, Kind.OBJECT if identity else Kind.QUARANTINE)
         draft.write(data)
         if found is None or identity is None:
             return Prepared(

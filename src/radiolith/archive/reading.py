@@ -37,6 +37,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 PIECE = 1 << 20  # a multiple of the 64 KiB chunk, so no chunk is opened twice
 HEADER_BYTES = 256 << 20  # largest header held for metadata or rendering
+FRAGMENTS = 500_000  # of one value given as a whole, 100 bytes each in memory
 TAIL_BYTES = 4 << 20  # of elements behind the pixel data
 INFLATED_BYTES = 1 << 30  # of a deflated object, read through for a frame
 
@@ -219,6 +220,8 @@ class Reading:
                 break
             runs.append((at + 8, length))
             at += 8 + length
+            if len(runs) > FRAGMENTS:
+                raise LimitExceeded(f"pixel data of more than {FRAGMENTS} fragments are given by frames only")
         size = sum(length for _, length in runs)
 
         async def opened(start: int, stop: int | None) -> AsyncIterator[bytes]:
@@ -252,7 +255,7 @@ def is_deflated(layout: Layout) -> bool:
 def written_as(header: bytes, declared: str) -> str:
     """The transfer syntax UID of how a dataset's elements are really written: some files say one thing and do another."""
     try:
-        return syntax.uid_of(actual_encoding(header[:8], syntax.encoding(declared)))
+        return syntax.uid_of(actual_encoding(bytes(header[:8]), syntax.encoding(declared)))
     except Unparsable:
         return declared
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import structlog
 
 from radiolith.archive import meta
-from radiolith.archive.reading import is_deflated
+from radiolith.archive.reading import PIECE, is_deflated
 from radiolith.archive.tasks import load_fact
-from radiolith.dicom.reader import Unparsable, scan
+from radiolith.dicom.reader import Scan, Scanner, Unparsable
 from radiolith.index import accounts, audit, facts, instances, quarantine, segments
 from radiolith.index.attributes import describe
 from radiolith.index.database import Database
@@ -25,6 +25,7 @@ from radiolith.model import (
     Fact,
     Incoming,
     Kind,
+    Layout,
     LimitExceeded,
     NotFound,
     Place,
@@ -207,17 +208,23 @@ class Rebuild:
             sidelined.append((tenant.id, row))
             return
         layout = reception.layout
-        end = layout.original_size if is_deflated(layout) else layout.header_end
-        start = layout.dataset_start
-        header = self._store.read(blob, self._keys.object_key(blob), start, end)
-        found = scan(header, transfer_syntax=layout.transfer_syntax)
-        found.layout = layout
+        found = self._scanned(blob, layout)
         objects.append(
             Incoming(
                 tenant, reception.identity, reception.sop_class, describe(found), layout, blob, reception.sha256,
                 reception.received_at, reception.source, reception.principal, reception.policy,
             )
         )  # fmt: skip
+
+    def _scanned(self, blob: Blob, layout: Layout) -> Scan:
+        """The header scanned again, a piece at a time: an object without pixel data is all header."""
+        end = layout.dataset_end if is_deflated(layout) else layout.header_end
+        key, scanner = self._keys.object_key(blob), Scanner(transfer_syntax=layout.transfer_syntax)
+        for at in range(layout.dataset_start, end, PIECE):
+            scanner.feed(memoryview(self._store.read(blob, key, at, min(end, at + PIECE))))
+        found = scanner.finish()
+        found.layout = layout
+        return found
 
     def _opened(self, record: Record) -> tuple[Blob, meta.Reception]:
         scope = self._scopes.get(record.scope_id)
@@ -288,4 +295,7 @@ class Rebuild:
         if uid not in self._tenants:
             with self._database.read() as read:
                 self._tenants = {tenant.uid: tenant for tenant in accounts.tenants(read)}
+        if uid not in self._tenants:  # the segment with its fact is lost
+            with self._database.write() as tx:
+                self._tenants[uid] = Tenant(accounts.tenant_row(tx, uid), uid, "")
         return self._tenants[uid]

@@ -16,6 +16,7 @@ from radiolith.index import instances
 from radiolith.index.database import Database
 from radiolith.model import AuditEvent, BadInput, Fact, Identity, NotFound, Principal
 from radiolith.trust.access import Action, require
+from radiolith.trust.audit import ReadAudit
 from radiolith.trust.keys import NONPATIENT, STUDY
 
 REASONS = {
@@ -30,8 +31,16 @@ ITEMS = 1_000  # instances one fact names; a larger study takes several, each wh
 
 
 class Remove:
-    def __init__(self, database: Database, reading: Reading, committer: Committer, clock: Callable[[], int]):
-        self._database, self._reading, self._committer, self._clock = database, reading, committer, clock
+    def __init__(
+        self,
+        database: Database,
+        reading: Reading,
+        committer: Committer,
+        audit: ReadAudit,
+        clock: Callable[[], int],
+    ):
+        self._database, self._reading, self._committer = database, reading, committer
+        self._audit, self._clock = audit, clock
 
     async def reject(self, principal: Principal, study: str, series: str = "", sop: str = "", *, reason: str) -> int:
         """Take what is under study, series or instance out of the normal views; how many instances that were.
@@ -42,6 +51,8 @@ class Remove:
         if reason not in REASONS:
             known = ", ".join(f"{code} {text}" for code, text in REASONS.items())
             raise BadInput(f"the reason of a rejection is one of {known}")
+        if not study and not sop:
+            raise BadInput("non-patient objects belong to no study; name the instance")
         visible = await self._reading.run(self._identities, principal, study, series, sop, False)
         return await self._decide(principal, "reject", visible, {"reason": reason})
 
@@ -89,7 +100,9 @@ class Remove:
                 rows = instances.rejected(read, principal.tenant.id, limit, after)
                 return [Rejected(r.study, r.series, r.sop, r.reason, r.at, r.by) for r in rows]
 
-        return await self._reading.run(look)
+        found = await self._reading.run(look)
+        await self._audit.note(principal, "", "rejected", len(found))
+        return found
 
 
 def _slices(identities: list[Identity]) -> Iterator[list[Identity]]:

@@ -136,13 +136,15 @@ class Retrieve:
     async def _choose(self, held: Held, accept: Sequence[str]) -> Held | Recoding:
         """The stored object if it may go as it is, else an encoding held beside it, else what a codec can make."""
         stored = held.layout.transfer_syntax
-        if AS_STORED in accept or stored in accept:
+        if accept and accept[0] in (AS_STORED, stored):
             return held
-        for other in await self._encodings(held):
-            if other.layout.transfer_syntax in accept:
-                return other
+        beside = {other.layout.transfer_syntax: other for other in await self._encodings(held)}
         reasons: list[str] = []
         for syntax in accept:
+            if syntax in (AS_STORED, stored):
+                return held
+            if syntax in beside:
+                return beside[syntax]
             try:
                 return await self._pixels.plan(held, syntax)
             except Unsupported as reason:
@@ -244,18 +246,25 @@ class Retrieve:
         """The value a BulkDataURI names: 'pixeldata', or an attribute path like '00420011' or '52009229/1/00082112'."""
         layout = held.layout
         if path.lower() in ("pixeldata", "7fe00010", "7fe00008", "7fe00009"):
-            return self._pixel_value(held)
-        header, encoding, _ = await self._reading.run(self._reading.description_now, held)
-        start, length, vr = find(header, encoding, path)
+            return await self._pixel_value(held)
+        header, encoding, tail = await self._reading.run(self._reading.description_now, held)
+        base = layout.dataset_start
+        try:
+            start, length, vr = find(header, encoding, path)
+        except NotFound:
+            if not tail:
+                raise
+            start, length, vr = find(tail, encoding, path)
+            base = layout.dataset_end - len(tail)
         document = _document_type(header, encoding) if path.lower() == "00420011" else ""
         if is_deflated(layout):
             stream = _held_bytes(header[start : start + length], encoding)
         else:
-            first = layout.dataset_start + start
+            first = base + start
             stream = self._reading.stream(held, first, first + length, encoding)
         return Stream(stream.size, stream.syntax, stream.open, vr, document)
 
-    def _pixel_value(self, held: Held) -> Stream:
+    async def _pixel_value(self, held: Held) -> Stream:
         """All of the pixel data: native as it lies; a video's stream without item headers, ranged."""
         layout = held.layout
         if layout.pixels is Pixels.NONE:
@@ -265,7 +274,7 @@ class Retrieve:
         if layout.pixels is Pixels.NATIVE:
             end = layout.pixel_start + layout.pixel_length
             return self._reading.stream(held, layout.pixel_start, end, layout.transfer_syntax)
-        return self._reading.fragments(held)
+        return await self._reading.run(self._reading.fragments, held)
 
 
 def _native(uid: str) -> bool:

@@ -15,12 +15,21 @@ from radiolith.index.database import Database
 from radiolith.index.quarantine import Quarantined
 from radiolith.model import AuditEvent, BadInput, Fact, Held, Identity, Layout, NotFound, Principal
 from radiolith.trust.access import Action, require
+from radiolith.trust.audit import ReadAudit
 from radiolith.trust.keys import QUARANTINE
 
 
 class Sidelined:
-    def __init__(self, database: Database, reading: Reading, committer: Committer, clock: Callable[[], int]):
-        self._database, self._reading, self._committer, self._clock = database, reading, committer, clock
+    def __init__(
+        self,
+        database: Database,
+        reading: Reading,
+        committer: Committer,
+        audit: ReadAudit,
+        clock: Callable[[], int],
+    ):
+        self._database, self._reading, self._committer = database, reading, committer
+        self._audit, self._clock = audit, clock
 
     async def list(self, principal: Principal, limit: int = 100, after: str = "") -> list[Sideline]:
         """Latest first, released ones left out; `after` is the id the page before ended with."""
@@ -30,16 +39,21 @@ class Sidelined:
             with self._database.read() as read:
                 return [_shown(row) for row in quarantine.quarantined(read, principal.tenant.id, limit, after)]
 
-        return await self._reading.run(look)
+        found = await self._reading.run(look)
+        await self._audit.note(principal, "", "quarantine", len(found))
+        return found
 
     async def get(self, principal: Principal, id: str) -> Sideline:
         require(principal, Action.QUARANTINE)
-        return _shown(await self._row(principal, id))
+        row = await self._row(principal, id)
+        await self._audit.note(principal, "", "quarantine", 1)
+        return _shown(row)
 
     async def original(self, principal: Principal, id: str) -> Stream:
         """The exact bytes received."""
         require(principal, Action.QUARANTINE)
         row = await self._row(principal, id)
+        await self._audit.note(principal, "", "quarantine", 1)
         layout = Layout("", 0, row.size, row.size, row.size)
         held = Held(
             0, Identity("", "", ""), row.sop_class, None, row.blob, layout, row.sha256, row.received_at, row.source,

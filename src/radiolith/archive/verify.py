@@ -1,6 +1,7 @@
 """`radiolith check`: is everything that the index names really there, and is it what was written?
 
-Owns: the comparison of log, keyring and index. Must never: change anything. Without read_data it looks at structure and
+Owns: the walk over log and keyring, and that every segment the index names is there. Rows are not compared with records:
+`check --rebuild` makes them anew. Must never: change anything. Without read_data it looks at structure and
 clear parts; with it every byte is decrypted, and the hash of every dataset compared.
 """
 

@@ -13,12 +13,21 @@ from radiolith.index import instances
 from radiolith.index.database import Database
 from radiolith.model import AuditEvent, BadInput, Fact, Held, Identity, NotFound, Principal
 from radiolith.trust.access import Action, require
+from radiolith.trust.audit import ReadAudit
 from radiolith.trust.keys import NONPATIENT, STUDY
 
 
 class Versions:
-    def __init__(self, database: Database, reading: Reading, committer: Committer, clock: Callable[[], int]):
-        self._database, self._reading, self._committer, self._clock = database, reading, committer, clock
+    def __init__(
+        self,
+        database: Database,
+        reading: Reading,
+        committer: Committer,
+        audit: ReadAudit,
+        clock: Callable[[], int],
+    ):
+        self._database, self._reading, self._committer = database, reading, committer
+        self._audit, self._clock = audit, clock
 
     async def of(self, principal: Principal, identity: Identity) -> list[Held]:
         """Every version and encoding of one instance in order of reception; NotFound when none is held."""
@@ -26,6 +35,7 @@ class Versions:
         found = await self._reading.run(self._look, principal, identity)
         if not found:
             raise NotFound("nothing is held under this UID")
+        await self._audit.note(principal, identity.study, "versions", len(found))
         return found
 
     async def conflicts(self, principal: Principal, limit: int = 100, after: str = "") -> list[Identity]:
@@ -36,7 +46,9 @@ class Versions:
             with self._database.read() as read:
                 return instances.conflicts(read, principal.tenant.id, limit, after)
 
-        return await self._reading.run(look)
+        found = await self._reading.run(look)
+        await self._audit.note(principal, "", "conflicts", len(found))
+        return found
 
     async def switch(self, principal: Principal, identity: Identity, object_id: str) -> None:
         """Make one version the current one; resolves the conflict. Raises NotFound, BadInput."""

@@ -17,7 +17,9 @@ class Limits:
     processes: int = field(
         default_factory=_processes
     )  # decoders alive at once, all workers together: bounds CPU, memory
-    spare: int = 1  # decoders forked ahead, so that a request finds a warm one (making one costs 8 ms, keeping one 20 MB)
+    spare: int = (
+        1  # decoders forked ahead, so that a request finds a warm one (making one costs 8 ms, keeping one 20 MB)
+    )
     memory_bytes: int = 1536 << 20  # address space a decoder may add to what it was forked with (RLIMIT_AS)
     cpu_seconds: int = 120  # processor time of one decoder process (RLIMIT_CPU); clients renew it half way
     request_seconds: float = 20.0  # wall time of one request; then the decoder is killed, by the client and by itself

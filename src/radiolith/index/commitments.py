@@ -64,7 +64,7 @@ def claim(tx: Writer, request: Request, at: int) -> bool:
 
 def finish(tx: Writer, tenant_id: int, transaction_uid: str, result: dict[str, Any]) -> None:
     tx.run(
-        "UPDATE commitments SET state = 1, items = '[]', result = ? WHERE tenant_id = ? AND transaction_uid = ?",
+        "UPDATE commitments SET state = 1, result = ? WHERE tenant_id = ? AND transaction_uid = ?",
         (json.dumps(result), tenant_id, transaction_uid),
     )
 

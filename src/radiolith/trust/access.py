@@ -1,11 +1,12 @@
 """Who may do what: one table of roles and one pure decision.
 
-Owns: the roles and what each may do. Must never: read the database, know a protocol, or be asked by an edge instead of
+Owns: the roles and what each may do. Must never: read the database itself, know a protocol, or be asked by an edge instead of
 by a verb. Limits: decisions are per tenant and action; per-study grants are another part's, through the same function.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from radiolith.model import NotAllowed, Principal
@@ -47,7 +48,13 @@ def allows(principal: Principal, action: Action) -> bool:
     return action in ROLES.get(principal.role, frozenset())
 
 
+refusals: list[Callable[[Principal, Action], None]] = []
+"""Who is told of every refusal of this process: its audit. A refused try is an access too."""
+
+
 def require(principal: Principal, action: Action) -> None:
     """Raises NotAllowed with a sentence that names role and action, and nothing else."""
     if not allows(principal, action):
+        for tell in refusals:
+            tell(principal, action)
         raise NotAllowed(f"the role '{principal.role}' may not {action.value}")

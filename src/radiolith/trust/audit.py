@@ -18,6 +18,7 @@ import structlog
 from radiolith.index import audit
 from radiolith.index.database import Database
 from radiolith.model import AuditEvent, Failure, Principal, Unavailable
+from radiolith.trust.access import Action
 
 FLUSH = 5.0  # seconds between two writes of counts
 WINDOWS = 50_000  # about 200 bytes each; beyond, old ones are closed and may be opened again
@@ -29,8 +30,8 @@ log = structlog.get_logger()
 class _Opening:
     key: Key
     event: AuditEvent
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[None]
+    loop: asyncio.AbstractEventLoop | None
+    future: asyncio.Future[None] | None
 
 
 class ReadAudit:
@@ -59,9 +60,22 @@ class ReadAudit:
             now, principal.tenant.id, principal.name, action, study, purpose, "success", self._worker, count
         )
         loop = asyncio.get_running_loop()
-        opening = _Opening(key, event, loop, loop.create_future())
-        self._queue.put(opening)
-        await opening.future
+        done: asyncio.Future[None] = loop.create_future()
+        self._queue.put(_Opening(key, event, loop, done))
+        await done
+
+    def refused(self, principal: Principal, action: Action) -> None:
+        """A try that was not allowed: one record a window, and nobody waits for it, nothing was given."""
+        now = self._clock()
+        purpose = f"refused {action.value}"
+        key = (principal.tenant.id, principal.name, "", purpose, now // audit.WINDOW)
+        with self._lock:
+            row = self._open.get(key)
+            if row is not None:
+                self._counts[row] = self._counts.get(row, 0) + 1
+                return
+        event = AuditEvent(now, principal.tenant.id, principal.name, action.value, "", purpose, "refused", self._worker)
+        self._queue.put(_Opening(key, event, None, None))
 
     async def stop(self) -> None:
         self._queue.put(None)
@@ -114,15 +128,19 @@ class ReadAudit:
 
 
 def _answer(opening: _Opening, failure: Failure | None) -> None:
+    loop, future = opening.loop, opening.future
+    if loop is None or future is None:
+        return
+
     def settle() -> None:
-        if opening.future.done():
+        if future.done():
             return
         if failure is None:
-            opening.future.set_result(None)
+            future.set_result(None)
         else:
-            opening.future.set_exception(failure)
+            future.set_exception(failure)
 
     try:
-        opening.loop.call_soon_threadsafe(settle)
+        loop.call_soon_threadsafe(settle)
     except RuntimeError:  # the loop was closed: nobody waits any more
         pass

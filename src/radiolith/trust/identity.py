@@ -143,6 +143,9 @@ class Identities:
             found = await asyncio.to_thread(self._check, name, password)
         metrics.sign_ins.add("allowed" if found else "refused")
         if found is None:
+            if len(self._failed) > REMEMBERED:  # invented names: keep those that failed most
+                worst = sorted(self._failed, key=lambda one: len(self._failed[one]), reverse=True)[: REMEMBERED // 2]
+                self._failed = {one: self._failed[one] for one in worst}
             for subject in subjects:
                 self._failed.setdefault(subject, deque(maxlen=1000)).append(now)
             await asyncio.to_thread(self._note, now, 0, name, "failure", address)
