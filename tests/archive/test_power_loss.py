@@ -18,9 +18,8 @@ from typing import Any
 
 import pytest
 
-from radiolith import app, config, graph
+from radiolith import app, config, graph, home
 from radiolith.model import Failure, NotFound
-from radiolith.storage.backends import Steps
 from radiolith.storage.backends.files import FileBackend
 from radiolith.storage.cache import Cache
 from radiolith.storage.keyring import Keyring
@@ -40,15 +39,16 @@ class Machine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.disk = SimulatedDisk()
-        monkeypatch.setattr(graph, "open_backend", self.open_backend)
-        monkeypatch.setattr(graph, "open_keyring", self.open_keyring)
+        for module in (graph, home):
+            monkeypatch.setattr(module, "open_backend", self.open_backend)
+            monkeypatch.setattr(module, "open_keyring", self.open_keyring)
 
-    def open_backend(self, _tier: Any, *, steps: Steps, **_: Any) -> FileBackend:
+    def open_backend(self, _tier: Any, **_: Any) -> FileBackend:
         return FileBackend(
             self.disk, clock=_clock, random=os.urandom, segment_bytes=1 << 18, reserve_bytes=0, tier="file:///t"
         )
 
-    def open_keyring(self, _places: Any, _tier: Any, *, steps: Steps, **_: Any) -> Keyring:
+    def open_keyring(self, _places: Any, _tier: Any, **_: Any) -> Keyring:
         places = [KeyringFile(self.disk, "keyring-a"), KeyringFile(self.disk, "keyring-b")]
         return Keyring(places, clock=_clock, random=os.urandom)
 
@@ -134,10 +134,10 @@ class History:
         hook, self.machine.disk.steps.hook = self.machine.disk.steps.hook, None
         disk = copy.deepcopy(self.machine.disk)
         self.machine.disk.steps.hook = hook
-        home = self.folder / f"moment {number}"
-        shutil.copytree(self.home, home)
-        (home / "index.db-shm").unlink(missing_ok=True)
-        self.moments.append(Moment(number, disk, home, acknowledged, rejected))
+        copied = self.folder / f"moment {number}"
+        shutil.copytree(self.home, copied)
+        (copied / "index.db-shm").unlink(missing_ok=True)
+        self.moments.append(Moment(number, disk, copied, acknowledged, rejected))
 
 
 async def brought_up(moment: Moment, machine: Machine, rng: random.Random) -> None:

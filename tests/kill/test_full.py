@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import subprocess
@@ -113,11 +114,20 @@ def test_without_database_nothing_is_acknowledged(tmp_path: Path) -> None:
                 assert time.monotonic() - began < QUICK
             cluster.start()
             wait(lambda: server.store([second[3]]).status == 200, "stores to work again with the database")
+            wait(lambda: _all_answer(server, first), "every worker to have found the database again")
             for one in (first, second):
                 assert dataset_of(server.retrieve(*one[:3]).body) == dataset_of(one[3])
             assert server.instances(first[0]) == {first[1:3], second[1:3]}
         finally:
             server.kill_group()
+
+
+def _all_answer(server: Server, one: tuple[str, str, str, bytes]) -> bool:
+    """Each request is a new connection, so both workers are met."""
+    try:
+        return all(server.retrieve(*one[:3]).status == 200 for _ in range(10))
+    except http.client.IncompleteRead:  # cut off for all to see: the bytes could not be had after the head was sent
+        return False
 
 
 def test_without_object_store_nothing_is_acknowledged(seaweed: Seaweed, tmp_path: Path) -> None:
@@ -140,6 +150,7 @@ def test_without_object_store_nothing_is_acknowledged(seaweed: Seaweed, tmp_path
         assert server.instances(first[0]) == {first[1:3]}, "searching goes on without the object store"
         os.kill(service, signal.SIGCONT)
         wait(lambda: server.store([second[3]]).status == 200, "stores to work again with the object store")
+        wait(lambda: _all_answer(server, first), "every worker to have found the object store again")
         for one in (first, second):
             assert dataset_of(server.retrieve(*one[:3]).body) == dataset_of(one[3])
         print(f"refused after {took:.1f} s")

@@ -163,7 +163,6 @@ class Committer:
                 for waiting in batch:  # the same bytes twice in a batch, and the first of them was refused
                     if isinstance(waiting.answer, Settled) and waiting.answer.object_id in refused:
                         waiting.answer = refused[waiting.answer.object_id]
-            _refuse_copies(batch)
             self._apply(batch, fresh)
         except Failure as failure:
             self._refuse(batch, failure)
@@ -312,17 +311,6 @@ class Committer:
             _soon(loop, lambda some=some: [_resolve(waiting) for waiting in some])
         for loop, gate in gates:
             _soon(loop, lambda gate=gate: None if gate.done() else gate.set_result(None))
-
-
-def _refuse_copies(batch: list[_Waiting]) -> None:
-    """What was answered as a copy of an object of the same batch stands and falls with it."""
-    failed = {
-        waiting.task.draft.object_id: waiting.answer for waiting in batch if isinstance(waiting.answer, Exception)
-    }
-    if failed:
-        for waiting in batch:
-            if isinstance(waiting.answer, Settled) and waiting.answer.object_id in failed:
-                waiting.answer = failed[waiting.answer.object_id]
 
 
 def _ends(fresh: list[_Waiting]) -> dict[bytes, int]:

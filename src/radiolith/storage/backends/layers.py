@@ -16,7 +16,7 @@ from radiolith.model import Unavailable
 TRIES = 4  # of one call; with the pauses below a store has under a second to come back before a sender is told to wait
 FIRST_PAUSE = 0.1  # seconds; doubles
 SLOW = 5.0  # seconds after which a failure means a service that stands still; a refused connection takes none
-REST = 10.0  # seconds
+REST = 5.0  # seconds: what Retry-After says, too
 CACHE_BYTES = 64 * 1024 * 1024  # of the newest batches: what was just stored is what is asked for next
 
 
