@@ -176,6 +176,14 @@ async def test_metadata_and_bulk_data_give_the_object_back(live: Live) -> None:
     assert back.PixelData == pixels and back.PatientName == "Müller^Jörg"
 
 
+async def test_metadata_of_too_many_instances(live: Live) -> None:
+    """Three bytes are an instance here; a small body must not keep the archive busy for minutes."""
+    body = multipart([({"Content-Type": "application/dicom+json"}, b"[" + b",".join([b"{}"] * 10_001) + b"]")])
+    headers = {"content-type": 'multipart/related; type="application/dicom+json"; boundary=b0'}
+    reply = await live("POST", "/studies", headers=headers, body=body)
+    assert reply.status == 413 and "10000 instances" in reply.json["detail"]
+
+
 async def test_pictures(live: Live) -> None:
     await live.store(ct())
     target = "/studies/1.2/series/1.2.3/instances/1.2.3.4"

@@ -80,6 +80,7 @@ def test_a_form_of_another_site_signs_nobody_in_or_out(world: World, headers: di
 def test_signing_out_ends_the_session(world: World) -> None:
     client = world.signed_in()
     answer = client.post("/sign-out", headers=OWN)
+    assert answer.headers["clear-site-data"] == '"cache", "storage"'
     assert answer.status_code == 303
     assert world.people.ended == ["session-1"]
 

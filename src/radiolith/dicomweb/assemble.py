@@ -25,6 +25,7 @@ from radiolith.dicomweb.reception import Reception
 from radiolith.dicomweb.status import UnsupportedMedia
 from radiolith.model import BadInput, Conflict, Failure, LimitExceeded, NotAllowed
 
+INSTANCES_MAX = 10_000  # of a request: each costs a place in the log, and "{}" is one
 HELD_BYTES_MAX = 32 << 20  # of a request; a few such requests fit beside the pool
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 JSON = ("application/dicom+json", "application/json")
@@ -136,6 +137,8 @@ class Assembly:
 
     def _read(self, document: bytes) -> None:
         found = [compose.from_xml(document)] if self._document_media == XML else compose.from_json(document)
+        if len(self._instances) + len(found) > INSTANCES_MAX:
+            raise LimitExceeded(f"the metadata of a request may describe {INSTANCES_MAX} instances: send them in parts")
         for attributes in found:
             instance = _Instance(attributes)
             tag = next((tag for tag in PIXEL_TAGS if tag in attributes), 0)

@@ -102,7 +102,7 @@ class Pages:
         cookie = session.cookie_of(request)
         if cookie is not None:
             await self._inside.identities.sign_out(cookie)
-        response = RedirectResponse("/", 303)
+        response = RedirectResponse("/", 303, headers={"clear-site-data": '"cache", "storage"'})
         session.take_away(response)
         return response
 
