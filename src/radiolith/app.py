@@ -6,10 +6,13 @@ Owns: what each process of `serve` does. Must never: decide anything about an ob
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
+import shutil
 import signal
 import socket
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +25,21 @@ from starlette.types import Receive, Scope, Send
 
 from radiolith import config, metrics, serving
 from radiolith.archive.verify import Verify
-from radiolith.codecs.sandbox import Decoders, start_zygote
+from radiolith.codecs.sandbox import Decoders, Zygote, start_zygote
 from radiolith.config import Settings
 from radiolith.dicomweb.routes import Edge
 from radiolith.graph import Graph, build, no_decoders, settled
-from radiolith.home import Home, InitResult, check_version, initialise, initialised, locked, open_home, rebuild
+from radiolith.home import (
+    Home,
+    InitResult,
+    check_version,
+    initialise,
+    initialised,
+    locked,
+    open_home,
+    rebuild,
+    served_once,
+)
 from radiolith.httphead import BoundedHead
 from radiolith.jobs.housekeeping import Housekeeping, Parts
 from radiolith.jobs.merging import Merging
@@ -98,12 +111,12 @@ def serve(home: Path, *, http: str | None = None, workers: int | None = None) ->
     address = http or f"{settings.http.host}:{settings.http.port}"
     _near_or_behind_tls(address, settings)
     count = workers or settings.workers or min(8, os.cpu_count() or 1)
-    with locked(settings.home, alone=False):
+    with locked(settings.home, alone=False), served_once(settings.home):
         check_version(settings)
         listening = serving.listen(address)
-        zygote = start_zygote()
+        decoders = DecoderParent()
         try:
-            node = Node(settings, listening, zygote.address, os.urandom(32))
+            node = Node(settings, listening, decoders.address, os.urandom(32))
             _empty_cache(settings.home / "cache")
             metrics.share(count + 1)
             code = serving.in_child(lambda: _recover(settings))
@@ -115,10 +128,37 @@ def serve(home: Path, *, http: str | None = None, workers: int | None = None) ->
                 f"worker {number}": lambda number=number: _worker(node, number) for number in range(count)
             }
             roles["jobs"] = lambda: _jobs(node, count)
-            return serving.Supervisor(roles).run()
+            return serving.Supervisor(roles, decoders.look_after).run()
         finally:
-            zygote.close()
+            decoders.close()
             listening.close()
+
+
+class DecoderParent:
+    """The zygote of the decoders, started again when it ends. `address` stays the same: a link to the present one."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="radiolith-")
+        self.address = os.path.join(self._folder, "decoders")
+        self._zygote = self._start()
+
+    def _start(self) -> Zygote:
+        zygote = start_zygote()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.address)
+        os.symlink(zygote.address, self.address)
+        return zygote
+
+    def look_after(self) -> None:
+        """Called by the parent whenever a child has ended, and once a minute."""
+        if not self._zygote.alive:
+            log.warning("the decoders' parent ended and is started again")
+            self._zygote.close()
+            self._zygote = self._start()
+
+    def close(self) -> None:
+        self._zygote.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _near_or_behind_tls(address: str, settings: Settings) -> None:

@@ -34,7 +34,7 @@ from radiolith.codecs.sandbox import Decoders
 from radiolith.config import Settings
 from radiolith.index import segments
 from radiolith.index.database import Database, open_database
-from radiolith.model import BadInput, Failure
+from radiolith.model import BadInput, Damaged, Failure
 from radiolith.storage.backends.steps_file import open_steps
 from radiolith.storage.blobs import Log, microseconds
 from radiolith.storage.cache import Cache
@@ -92,6 +92,9 @@ def build(
     database = open_database(settings.database.url)
     steps = open_steps(name)  # one counter for all that this process writes and syncs
     store = Log(open_backend(settings.tiers.hot, steps=steps), pool_bytes=settings.limits.pool_bytes)
+    for url in settings.keys.keyring:
+        if not create and url.startswith("file://") and not Path(url.removeprefix("file://")).exists():
+            log.warning("a place of the keyring was missing and is made again from the others", place=url)
     keyring = open_keyring(settings.keys.keyring, settings.tiers.hot, steps=steps)
     keys = Keys(read_root_key(Path(settings.keys.root)), keyring)
     keys.follow_from(_named_scopes(database))
@@ -137,3 +140,12 @@ def no_decoders() -> Decoders:
 def settled(settings: Settings) -> int:
     """How old a segment must be before recovery rolls it forward: a file's lock tells whether its writer lives."""
     return 0 if settings.tiers.hot.url.startswith("file:") else ALIVE
+
+
+def prove(settings: Settings) -> None:
+    """Log, keyring and root key are there and belong together: before the index, which is all that is left without them,
+    is given up. Raises Unavailable, NotFound, Damaged."""
+    open_backend(settings.tiers.hot, create=False).close()
+    keyring = open_keyring(settings.keys.keyring, settings.tiers.hot)
+    if not Keys(read_root_key(Path(settings.keys.root)), keyring).load():
+        raise Damaged("the keyring is empty; put a copy of it in one of its places first")

@@ -20,14 +20,13 @@ from radiolith.archive.rebuild import Report
 from radiolith.archive.verify import CheckReport, Verify
 from radiolith.codecs.sandbox import Decoders, Zygote, start_zygote
 from radiolith.config import Settings
-from radiolith.graph import build, no_decoders, settled
+from radiolith.graph import build, no_decoders, prove, settled
 from radiolith.index import migrations
 from radiolith.index.accounts import tenants as accounts_of
-from radiolith.model import BadInput, Conflict, Damaged, Fact, NotFound, Principal
+from radiolith.model import BadInput, Conflict, Fact, NotFound, Principal
 from radiolith.storage.blobs import microseconds
 from radiolith.storage.cache import Cache
-from radiolith.storage.tiers import open_backend, open_keyring
-from radiolith.trust.keys import Keys, parse_root_key, read_root_key, recovery_text, write_root_key
+from radiolith.trust.keys import parse_root_key, read_root_key, recovery_text, write_root_key
 
 T = TypeVar("T")
 
@@ -127,6 +126,20 @@ def locked(home: Path, *, alone: bool) -> Generator[None]:
         os.close(handle)
 
 
+@contextmanager
+def served_once(home: Path) -> Generator[None]:
+    """One `serve` a home: two would empty each other's cache and count apart. Raises Conflict."""
+    handle = os.open(home / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict("another `radiolith serve` runs on this home; stop it first") from None
+        yield
+    finally:
+        os.close(handle)
+
+
 class Home:
     """A home opened by a command, beside a running server or without one."""
 
@@ -217,20 +230,11 @@ def open_home(home: Path) -> Generator[Home]:
             opened.close()
 
 
-def _prove(settings: Settings) -> None:
-    """Log, keyring and root key are there and belong together: before the index, which is all that is left without them,
-    is given up. Raises Unavailable, NotFound, Damaged."""
-    open_backend(settings.tiers.hot, create=False).close()
-    keyring = open_keyring(settings.keys.keyring, settings.tiers.hot)
-    if not Keys(read_root_key(Path(settings.keys.root)), keyring).load():
-        raise Damaged("the keyring is empty; put a copy of it in one of its places first")
-
-
 def rebuild(home: Path, progress: Callable[[Report], None] = lambda _: None) -> Report:
     """Make the index again from segments and keyring. Needs the home to itself."""
     settings = config.load(home)
     with locked(settings.home, alone=True):
-        _prove(settings)
+        prove(settings)
         migrations.erase(settings.database.url)
         migrations.migrate(settings.database.url)
 

@@ -63,8 +63,8 @@ class _Child:
 class Supervisor:
     """Runs `roles` (name -> what the child does, its exit code as answer) until told to stop."""
 
-    def __init__(self, roles: Mapping[str, Callable[[], int]]):
-        self._roles = roles
+    def __init__(self, roles: Mapping[str, Callable[[], int]], look_after: Callable[[], None] = lambda: None):
+        self._roles, self._look_after = roles, look_after
         self._children: dict[int, _Child] = {}
         self._due: dict[str, tuple[float, float]] = {}  # name -> when to start, and the pause that was
         self._stopping = False
@@ -82,6 +82,8 @@ class Supervisor:
         while not self._stopping:
             self._sleep(wake_read, self._until_due())
             self._reap()
+            if not self._stopping:
+                self._look_after()
             for name, (when, pause) in list(self._due.items()):
                 if when <= time.monotonic() and not self._stopping:
                     del self._due[name]

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from radiolith import app, config, graph, home
+from radiolith import app, config, graph
 from radiolith.model import Failure, NotFound
 from radiolith.storage.backends.files import FileBackend
 from radiolith.storage.cache import Cache
@@ -39,7 +39,7 @@ class Machine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.disk = SimulatedDisk()
-        for module in (graph, home):
+        for module in (graph,):
             monkeypatch.setattr(module, "open_backend", self.open_backend)
             monkeypatch.setattr(module, "open_keyring", self.open_keyring)
 

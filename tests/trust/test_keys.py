@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from radiolith.config import Tier
-from radiolith.model import BadInput, Blob, Damaged, NotFound, Place, Scope
+from radiolith.model import BadInput, Blob, Damaged, NotFound, Place, Scope, Unavailable
 from radiolith.storage.keyring import Keyring
 from radiolith.storage.tiers import open_keyring
 from radiolith.trust import keys as module
@@ -82,7 +82,7 @@ def test_a_position_is_only_a_hint(tmp_path: Path, keys: Keys) -> None:
     fresh = Keys(ROOT, ring(tmp_path))
     fresh.load()
     assert fresh.object_key(blob(Scope(scope.id, 0), wrapped)) == b"k" * 32
-    with pytest.raises(NotFound):
+    with pytest.raises(Unavailable):
         fresh.scope_key(TENANT, Scope(b"?" * 16, 0))
 
 

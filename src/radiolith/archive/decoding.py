@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from radiolith.codecs.sandbox import Decoders, Opened, Session
-from radiolith.model import Held
+from radiolith.model import BadInput, Held, LimitExceeded, Unsupported
 
 KEPT = 2
 KEEP = 0.5  # seconds; a person scrolling asks many times a second
@@ -42,6 +42,12 @@ class Decoding:
         session = await self._taken(key, opened)
         try:
             yield session
+        except LimitExceeded:
+            session.close()
+            raise
+        except BadInput as wrong:  # the stored image is, not the request
+            session.close()
+            raise Unsupported(str(wrong)) from None
         except BaseException:
             session.close()
             raise

@@ -152,6 +152,9 @@ class Pixelwork:
         opened = await self._opened(held)
         async with self._decoding.session(held, opened) as session:
             first, changed = await self._step(session, held, 1, target)
+            bits = layout.rows * layout.columns * changed.samples if changed.bits_allocated == 1 else 0
+            if bits % 8 and layout.frames > 1 and not target.encapsulated:
+                raise Unsupported("one-bit frames that do not end on a byte are given as they are stored")
             explicit = bytes(await session.rewrite_header(changed))
             implicit = target.implicit
             yield await self._reading.run(rewrite, explicit, _EXPLICIT, target.uid) if implicit else explicit
@@ -161,8 +164,6 @@ class Pixelwork:
             else:
                 total = len(first) * layout.frames
                 if changed.bits_allocated == 1:
-                    if layout.frames > 1 and layout.rows * layout.columns * changed.samples % 8:
-                        raise Unsupported("one-bit frames that do not end on a byte are given as they are stored")
                     total = (layout.rows * layout.columns * changed.samples * layout.frames + 7) // 8
                 yield _native_element(layout.pixel_tag, target, total, changed.bits_allocated)
             for number in range(1, layout.frames + 1):

@@ -31,6 +31,7 @@ from radiolith.model import (
     Place,
     Scope,
     Tenant,
+    Unavailable,
 )
 from radiolith.storage.backends import COMPLETE, Problem
 from radiolith.storage.blobs import Log, Record
@@ -188,7 +189,7 @@ class Rebuild:
         for record in records:
             try:
                 self._add_object(record, objects, sidelined)
-            except (Damaged, NotFound, Unparsable, LimitExceeded, KeyError, ValueError) as failure:
+            except (Damaged, NotFound, Unavailable, Unparsable, LimitExceeded, KeyError, ValueError) as failure:
                 report.damaged.append(f"object {record.object_id.hex()}: {failure or type(failure).__name__}")
             if len(objects) + len(sidelined) >= BATCH:
                 self._write(objects, sidelined, report, recovered)

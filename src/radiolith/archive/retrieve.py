@@ -136,13 +136,11 @@ class Retrieve:
     async def _choose(self, held: Held, accept: Sequence[str]) -> Held | Recoding:
         """The stored object if it may go as it is, else an encoding held beside it, else what a codec can make."""
         stored = held.layout.transfer_syntax
-        if accept and accept[0] in (AS_STORED, stored):
+        if AS_STORED in accept or stored in accept:  # what needs no codec cannot fail and loses nothing
             return held
         beside = {other.layout.transfer_syntax: other for other in await self._encodings(held)}
         reasons: list[str] = []
         for syntax in accept:
-            if syntax in (AS_STORED, stored):
-                return held
             if syntax in beside:
                 return beside[syntax]
             try:

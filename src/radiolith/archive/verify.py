@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from radiolith.archive import meta
 from radiolith.index import segments
 from radiolith.index.database import Database
-from radiolith.model import Blob, Damaged, Failure, Kind, NotFound, Place, Scope
+from radiolith.model import Blob, Damaged, Failure, Kind, NotFound, Place, Scope, Unavailable
 from radiolith.storage import check
 from radiolith.storage.blobs import Log, Record
 from radiolith.storage.keyring import Keyring
@@ -67,7 +67,7 @@ class Verify:
             except NotFound as failure:
                 if self._store.exists(info.id):  # else it was merged or removed meanwhile
                     problems.append(f"segment {info.id.hex()}: {failure}")
-            except (Damaged, ValueError) as failure:
+            except (Damaged, Unavailable, ValueError) as failure:
                 problems.append(f"segment {info.id.hex()}: {failure}")
         return problems
 
@@ -91,7 +91,7 @@ class Verify:
                 report.records += 1
                 try:
                     self._check_record(record, scopes, report, read_data)
-                except (Damaged, NotFound, ValueError) as failure:
+                except (Damaged, NotFound, Unavailable, ValueError) as failure:
                     report.problems.append(f"object {record.object_id.hex()}: {failure}")
                 if report.records % 256 == 0:
                     progress(report)

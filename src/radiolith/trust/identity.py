@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import secrets
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import cache
@@ -25,7 +26,7 @@ from radiolith.index import accounts, audit
 from radiolith.index.database import Database
 from radiolith.model import AuditEvent, Failure, NotAllowed, NotAuthenticated, Principal, Tenant, Unavailable
 
-REMEMBER = 700_000  # microseconds; a revocation is promised within a second
+REMEMBER = 0.7  # seconds; a revocation is promised within a second
 REMEMBERED = 2_000  # credentials
 ATTEMPT_WINDOW = 15 * 60 * 1_000_000
 USED_EVERY = 60_000_000  # microseconds between two notes of a token's last use
@@ -52,7 +53,7 @@ def hash_password(password: str) -> str:
 class Identities:
     def __init__(self, database: Database, settings: Settings, clock: Callable[[], int]):
         self._database, self._settings, self._clock = database, settings, clock
-        self._known: OrderedDict[bytes, tuple[int, Principal]] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
         self._failed: dict[str, deque[int]] = {}
         self._lock = threading.Lock()
         self._checks = asyncio.Semaphore(2)
@@ -63,35 +64,36 @@ class Identities:
         """Raises NotAuthenticated for a token that is unknown, removed or expired."""
         secret = digest(token)
         now = self._clock()
-        known = self._recall(secret, now)
+        known = self._recall(secret)
         if known is not None:
             return known
         found = await asyncio.to_thread(self._token, secret, now)
         if found is None:
             metrics.sign_ins.add("refused")
             raise NotAuthenticated("this token is not known here")
-        return self._remember(secret, now, found)
+        return self._remember(secret, found)
 
     async def from_session(self, cookie: str) -> Principal:
         """Raises NotAuthenticated for a session that is unknown, ended or idle too long."""
         secret = digest(cookie)
         now = self._clock()
-        known = self._recall(secret, now)
+        known = self._recall(secret)
         if known is not None:
             return known
         found = await asyncio.to_thread(self._session, secret, now)
         if found is None:
             raise NotAuthenticated("this session has ended; sign in again")
-        return self._remember(secret, now, found)
+        return self._remember(secret, found)
 
-    def _recall(self, secret: bytes, now: int) -> Principal | None:
+    def _recall(self, secret: bytes) -> Principal | None:
         with self._lock:
             found = self._known.get(secret)
-        return found[1] if found is not None and now - found[0] < REMEMBER else None
+        # By a clock that never jumps: a revoked token must not come back with the hour.
+        return found[1] if found is not None and time.monotonic() - found[0] < REMEMBER else None
 
-    def _remember(self, secret: bytes, now: int, principal: Principal) -> Principal:
+    def _remember(self, secret: bytes, principal: Principal) -> Principal:
         with self._lock:
-            self._known[secret] = (now, principal)
+            self._known[secret] = (time.monotonic(), principal)
             self._known.move_to_end(secret)
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
@@ -140,6 +142,8 @@ class Identities:
         if any(self._attempts(subject, now) >= self._settings.limits.sign_in_attempts for subject in subjects):
             raise NotAllowed("too many failed sign-ins; wait 15 minutes")
         async with self._checks:
+            if any(self._attempts(subject, now) >= self._settings.limits.sign_in_attempts for subject in subjects):
+                raise NotAllowed("too many failed sign-ins; wait 15 minutes")  # others failed while this one waited
             found = await asyncio.to_thread(self._check, name, password)
         metrics.sign_ins.add("allowed" if found else "refused")
         if found is None:

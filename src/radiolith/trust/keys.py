@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
-from radiolith.model import BadInput, Blob, Damaged, NotFound, Scope
+from radiolith.model import BadInput, Blob, Damaged, NotFound, Scope, Unavailable
 from radiolith.storage.backends.local import LocalDisk
 from radiolith.storage.keyring import Entry, Keyring
 
@@ -141,7 +141,7 @@ class Keys:
         try:
             return self._tenants[tenant]
         except KeyError:
-            raise NotFound("the keyring has no key for this tenant") from None
+            raise Unavailable("the keyring has no key for this tenant: put back a place of it from a backup") from None
 
     # ------------------------------------------------------------ scopes
 
@@ -194,7 +194,7 @@ class Keys:
         )
 
     def scope_key(self, tenant: bytes, scope: Scope) -> bytes:
-        """The unwrapped key of a scope. Raises NotFound when it was destroyed, Damaged when it does not open."""
+        """The unwrapped key of a scope. Raises Unavailable when the keyring lacks it, Damaged when it does not open."""
         with self._lock:
             key = self._opened.get(scope.id)
             if key is not None:
@@ -220,7 +220,7 @@ class Keys:
             body = json.loads(entry.payload)
             if body["t"] == "scope" and body["id"] == scope.id.hex():
                 return body
-        raise NotFound("the key of this scope does not exist any more")
+        raise Unavailable("the keyring lacks the key of this object: put back a place of it from a backup")
 
     def every_scope(self) -> Iterable[tuple[Label, Scope]]:
         """All scopes in the order of the keyring, for a rebuild. Streams."""
@@ -281,6 +281,8 @@ def read_root_key(path: Path) -> bytes:
     """Raises NotFound with what to do, BadInput when the file is not a key."""
     try:
         text = path.read_text("ascii")
+    except UnicodeDecodeError:
+        raise BadInput(f"{path} is no root key; the recovery file has it") from None
     except FileNotFoundError:
         raise NotFound(f"no root key at {path}: put it back from the recovery file") from None
     return parse_root_key(text)
