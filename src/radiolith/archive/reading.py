@@ -267,6 +267,8 @@ def _check(layout: Layout, number: int) -> None:
         raise NotFound("video has no separate frames; retrieve it as video")
     if number < 1:
         raise BadInput("frame numbers start at 1")
+    if layout.pixels is Pixels.ENCAPSULATED and not layout.frames_inline and not layout.table_offset:
+        raise NotFound("the fragments of this object cannot be told apart into frames")
     present = frames_present(layout) if layout.pixels is Pixels.NATIVE else layout.frames
     if number > present:
         raise NotFound(f"frame {number} of {present}")

@@ -168,7 +168,7 @@ class Retrieve:
         """
         chosen = await self._choose_frames(held, accept)
         source = chosen if isinstance(chosen, Held) else held
-        for number in numbers:
+        for number in (numbers[0], numbers[-1]) if isinstance(numbers, range) else numbers:
             self._reading.check_number(source, number)
         first = None
         if isinstance(chosen, Held):  # read before the answer begins, so that a damaged frame is an error, not a cut
