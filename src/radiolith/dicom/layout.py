@@ -79,6 +79,7 @@ def build(
         else:
             table, warning = fragments.frames(frames, elements.get(EXTENDED_OFFSET_TABLE, ("", b""))[1])
             warnings += [warning] if warning else []
+            frames = len(table) // 2  # what is claimed beyond the bytes would only be asked for, one by one
     else:
         length = min(length, span.header_limit - start)
         expected = (rows * columns * samples * bits * frames + 7) // 8
@@ -89,6 +90,8 @@ def build(
         if syntax.is_encapsulated(span.transfer_syntax):
             warnings.append("the pixel data of an encapsulated transfer syntax are not in fragments")
             kind = Pixels.NATIVE if expected and length >= expected else Pixels.NONE
+        bits_each = rows * columns * samples * bits
+        frames = min(frames, max(1, -(-length * 8 // bits_each)) if bits_each else 1)
     inline = len(table) > 0 and fits_inline(len(table) // 2)
     layout = Layout(
         transfer_syntax=span.transfer_syntax,
