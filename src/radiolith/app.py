@@ -46,6 +46,7 @@ from radiolith.jobs.merging import Merging
 from radiolith.model import BadInput
 from radiolith.storage.blobs import microseconds
 from radiolith.storage.cache import Cache
+from radiolith.storage.tiers import open_backend
 from radiolith.trust.keys import read_root_key
 from radiolith.web.ports import Inside
 from radiolith.web.routes import routes
@@ -108,6 +109,8 @@ def serve(home: Path, *, http: str | None = None, workers: int | None = None) ->
     _raise_file_limit()
     settings = config.load(home)
     read_root_key(Path(settings.keys.root))  # a missing one is said here, in words
+    if settings.tiers.hot.url.startswith("file:"):
+        open_backend(settings.tiers.hot, create=False).close()  # and so is a volume that is not mounted
     address = http or f"{settings.http.host}:{settings.http.port}"
     _near_or_behind_tls(address, settings)
     count = workers or settings.workers or min(8, os.cpu_count() or 1)
