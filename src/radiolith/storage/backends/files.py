@@ -165,7 +165,8 @@ class FileBackend:
                 raise OSError(errno.EAGAIN, "a recovery was faster")
             writer = Writer(file, Assembly(segment, self._epoch, self._clock(), flags))
             if not flags:
-                writer.preallocate(min(self._segment_bytes, max(room, need + BLOCK)))
+                # Half of what is left at most: preallocated space counts as used, and must not be what refuses others.
+                writer.preallocate(min(self._segment_bytes, max(room // 2, need + BLOCK)))
             write_all(file, [writer.assembly.header.pack()], 0)
             file.sync()
             self.disk.sync_directory(directory)
