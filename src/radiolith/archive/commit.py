@@ -11,6 +11,7 @@ overlaps the sync of batch n + 1; the second gains nothing while the device sync
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
@@ -132,9 +133,10 @@ class Committer:
                 try:
                     self._settle(batch)
                 except BaseException:  # this thread must outlive whatever happens to a batch: everybody waits for it
-                    log.exception("commit thread", worker=self._worker)
                     for waiting in batch:
                         waiting.answer = Unavailable("the batch could not be committed")
+                    with contextlib.suppress(Exception):  # even a log that cannot be written
+                        log.exception("commit thread", worker=self._worker)
                 self._answer(batch)
 
     def _gather(self) -> tuple[list[_Waiting], bool]:

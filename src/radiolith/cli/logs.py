@@ -6,6 +6,8 @@ output, which belongs to what a command gives. Events carry no patient data; tha
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import sys
 
@@ -14,6 +16,23 @@ from structlog.typing import Processor
 
 _LIBRARY_LEVEL = logging.WARNING
 """What libraries may say at most; our own events follow the setting."""
+
+
+class Steady(io.TextIOBase):
+    """The standard error as it is at the moment of writing. A log that cannot be written (a closed terminal, a pipe whose
+    reader has gone, a full disk) costs the line, never the work that wanted to tell something."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
+STEADY = Steady()
 
 
 def begin(level: str) -> None:
@@ -33,10 +52,10 @@ def begin(level: str) -> None:
     structlog.configure(
         processors=[*shared, *errors, last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(STEADY),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(STEADY)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
