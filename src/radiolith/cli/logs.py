@@ -10,6 +10,7 @@ import contextlib
 import io
 import logging
 import sys
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import Processor
@@ -32,7 +33,7 @@ class Steady(io.TextIOBase):
             sys.stderr.flush()
 
 
-STEADY = Steady()
+STEADY = cast(TextIO, Steady())
 
 
 def begin(level: str) -> None:
