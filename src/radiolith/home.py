@@ -132,8 +132,9 @@ def served_once(home: Path) -> Generator[None]:
     handle = os.open(home / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            # A record lock: unlike a flock it is not kept by the workers of a parent that was killed.
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             raise Conflict("another `radiolith serve` runs on this home; stop it first") from None
         yield
     finally:
