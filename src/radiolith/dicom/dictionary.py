@@ -92,11 +92,6 @@ def vr(tag: int, creator: str = "") -> str:
     return found.vr if found else "UN"
 
 
-def is_private(tag: int) -> bool:
-    """Odd group (PS3.5 7.8)."""
-    return bool(tag >> 16 & 1)
-
-
 def is_creator(tag: int) -> bool:
     """(gggg,0010-00FF) of an odd group: names the owner of a block."""
     return bool(tag >> 16 & 1) and 0x10 <= tag & 0xFFFF <= 0xFF

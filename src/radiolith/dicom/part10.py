@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from struct import pack
 
-from radiolith.dicom.element import IMPLICIT_LE, header
+from radiolith.dicom.element import header
 from radiolith.dicom.limits import UNDEFINED, Limits, Unparsable, exceeded
 from radiolith.dicom.syntax import EXPLICIT, IMPLICIT
 
@@ -37,7 +37,7 @@ def _ui(element: int, text: str) -> bytes:
 def file_meta(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:
     """Preamble of 128 zeros, prefix and file meta information; the dataset follows.
 
-    Arguments are UIDs without padding. Raises UnicodeEncodeError for a UID that is not ASCII.
+    Arguments are UIDs without padding; a character outside ASCII, which no UID has, becomes '?'.
     """
     version = IMPLEMENTATION_VERSION.encode()
     version += b" " * (len(version) % 2)
@@ -104,11 +104,3 @@ class MetaReader:
         actual = self.position - self._start - (8 + len(value))
         if len(value) != 4 or declared != actual:
             self.warnings.append("the group length of the file meta information is missing or wrong")
-
-
-def first_element(buffer: bytes, at: int) -> tuple[int, int] | None:
-    """Group and element number at `at` read as little endian, None when there are not even eight bytes."""
-    if len(buffer) - at < 8:
-        return None
-    group, element, _ = IMPLICIT_LE(buffer, at)
-    return group, element

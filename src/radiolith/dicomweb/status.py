@@ -1,4 +1,4 @@
-"""Failures as HTTP: one table of status codes, one error document, and the reason codes of the Store response.
+"""Failures as HTTP: what this edge adds to `httpstatus`, one error document, and the reason codes of the Store response.
 
 Owns: what a client is told when something does not work (PS3.18 8.5, 10.5.3, table I.2-2; RFC 9457). Must never: let a
 stack trace, a path or a version out; whoever needs those finds them in the log under the correlation id.
@@ -13,17 +13,16 @@ from http import HTTPStatus
 
 import orjson
 
+from radiolith import httpstatus
 from radiolith.dicomweb.accept import NotAcceptable
 from radiolith.model import (
     BadInput,
     Conflict,
-    Damaged,
     Failure,
     LimitExceeded,
     NoSpace,
     NotAllowed,
     NotAuthenticated,
-    NotFound,
     Unavailable,
     Unsupported,
 )
@@ -55,23 +54,12 @@ class RangeNotSatisfiable(BadInput):
         self.size = size
 
 
-# The most specific class first: the first match counts.
-STATUS: tuple[tuple[type[Failure], int], ...] = (
+# What only this edge knows, before the table of all edges.
+OWN: tuple[tuple[type[Failure], int], ...] = (
     (RangeNotSatisfiable, 416),
     (TooSlow, 408),
     (NoSuchMethod, 405),
     (UnsupportedMedia, 415),
-    (NotAcceptable, 406),
-    (LimitExceeded, 413),
-    (BadInput, 400),
-    (NotAuthenticated, 401),
-    (NotAllowed, 403),
-    (NotFound, 404),
-    (Unsupported, 406),
-    (Conflict, 409),
-    (NoSpace, 507),
-    (Unavailable, 503),
-    (Damaged, 500),
 )
 
 # Failure Reason (0008,1197), PS3.18 table I.2-2 and PS3.7 annex C.
@@ -101,7 +89,7 @@ REASONS: tuple[tuple[type[Failure], int], ...] = (
 
 def code(failure: Failure) -> int:
     """HTTP status of a failure."""
-    return next((status for kind, status in STATUS if isinstance(failure, kind)), 500)
+    return httpstatus.code(failure, OWN)
 
 
 def reason(failure: Failure) -> int:
@@ -134,7 +122,7 @@ def problem(failure: Failure, correlation_id: str) -> bytes:
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": str(failure) if status != 500 else "The request could not be carried out.",
+        "detail": str(failure) if status != 500 else httpstatus.UNEXPECTED,
         "correlation": correlation_id,
     }
     if isinstance(failure, NotAcceptable) and failure.available:
@@ -149,7 +137,7 @@ def unexpected(correlation_id: str) -> bytes:
             "type": "about:blank",
             "title": HTTPStatus(500).phrase,
             "status": 500,
-            "detail": "The request could not be carried out.",
+            "detail": httpstatus.UNEXPECTED,
             "correlation": correlation_id,
         }
     )

@@ -7,7 +7,7 @@ need the same ones cannot wait for each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
 
@@ -183,16 +183,6 @@ def find_scope(read: Reader, tenant_id: int, kind: ScopeKind, study: str = "") -
         (pack_uid(study), int(kind), tenant_id),
     )
     return Scope(bytes(row[0]), row[1]) if row else None
-
-
-def find_scopes(read: Reader, tenant_id: int, studies: Sequence[str]) -> dict[str, Scope]:
-    """`find_scope` for many studies."""
-    found: dict[str, Scope] = {}
-    for study in studies:
-        scope = find_scope(read, tenant_id, ScopeKind.STUDY if study else ScopeKind.NON_PATIENT, study)
-        if scope is not None:
-            found[study] = scope
-    return found
 
 
 def scope(read: Reader, number: int) -> Scope:

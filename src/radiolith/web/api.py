@@ -15,10 +15,10 @@ from pydantic import BaseModel, Field, model_validator
 
 from radiolith import __version__
 from radiolith.archive.ports import Rejected, Sideline
+from radiolith.httpstatus import code, sentence
 from radiolith.model import Failure, Held, Identity, NotAuthenticated, Principal, Unavailable
 from radiolith.trust.access import Action, require
 from radiolith.web import session
-from radiolith.web.failures import code, sentence
 from radiolith.web.ports import Inside
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Entries of one answer.")]

@@ -17,9 +17,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from radiolith.dicom.naming import name_of, uid_of
+from radiolith.httpstatus import code, sentence
 from radiolith.model import Failure, Level, LimitExceeded, Match, NotAuthenticated, NotFound, Page, Principal, Query
 from radiolith.web import rows, session, words
-from radiolith.web.failures import code, sentence
 from radiolith.web.ports import Inside
 
 STUDIES_PER_PAGE = 50
