@@ -6,12 +6,16 @@ import hashlib
 import json
 import sqlite3
 import tarfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from radiolith import config
 from radiolith import home as homes
+from radiolith.index import schema
 from radiolith.index.dump import dump
+from radiolith.index.migrations import version
 from radiolith.model import BadInput, Identity, NotFound
 from tests.archive.homes import opened, principal
 
@@ -56,6 +60,16 @@ def test_check_and_rebuild_agree(kept: tuple[Path, dict[str, str]]) -> None:
     before = canonical(home)
     homes.rebuild(home)
     assert canonical(home) == before
+
+
+def test_a_command_and_serve_upgrade_an_older_home_with_a_copy(kept: tuple[Path, dict[str, str]]) -> None:
+    home, _ = kept
+    with closing(sqlite3.connect(home / "index.db")) as database:
+        found = int(database.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0])
+    homes.check_version(config.load(home))  # what `serve` and open_home do first
+    with homes.open_home(home) as command, command.graph.database.read() as read:
+        assert version(read) == schema.VERSION
+    assert (home / f"index.db.format{found}").exists() == (found < schema.VERSION)
 
 
 def test_a_newer_index_is_refused(kept: tuple[Path, dict[str, str]]) -> None:

@@ -1,4 +1,7 @@
-"""Writes the fixture of the current schema version: `python -m tests.index.fixture`, once per version, then kept for ever."""
+"""Writes the fixture of the current schema version: `python -m tests.index.fixture`, once per version, then kept for ever.
+
+`format-N.db.gz` is the SQLite database, `format-N.jsonl` its canonical dump, `format-N.sql` the same tables on PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,8 @@ def write(folder: Path) -> Path:
         target = folder / f"format-{schema.VERSION}"
         target.with_suffix(".db.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
         target.with_suffix(".jsonl").write_text(lines)
+        made = [one for number in range(1, schema.VERSION + 1) for one in schema.statements("postgresql", number)]
+        target.with_suffix(".sql").write_text("".join(f"{statement};\n" for statement in made))
         return target
 
 

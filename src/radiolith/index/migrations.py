@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from radiolith.index import schema
@@ -20,13 +21,28 @@ from radiolith.model import BadInput, Failure, Unavailable
 _LOCK = 0x52414449  # PostgreSQL advisory lock: one migration at a time
 
 
+Step = Callable[[Writer, Callable[[int], bytes]], None]
+
+
+def _added(number: int) -> Step:
+    """The step that makes the tables and indices which came with a version; a fresh database takes all steps in turn."""
+
+    def step(tx: Writer, random: Callable[[int], bytes]) -> None:
+        for statement in schema.statements(tx.dialect, number):
+            tx.run(statement)
+
+    return step
+
+
 def _first(tx: Writer, random: Callable[[int], bytes]) -> None:
-    for statement in schema.statements(tx.dialect):
-        tx.run(statement)
+    _added(1)(tx, random)
     tx.run("INSERT INTO meta(key, value) VALUES ('epoch', ?)", (random(8).hex(),))
 
 
-STEPS: dict[int, Callable[[Writer, Callable[[int], bytes]], None]] = {1: _first}
+STEPS: dict[int, Step] = {
+    1: _first,
+    2: _added(2),  # failed_sign_ins
+}
 
 
 def version(read: Reader) -> int:
@@ -97,14 +113,18 @@ def upgrade(url: str) -> None:
         if found == schema.VERSION:
             return
         if 0 < found < schema.VERSION and database.dialect == "sqlite":
-            path = Path(url.removeprefix("sqlite:///"))
             with database.write() as tx:  # nobody writes while the copy is made
-                tx.all("SELECT 1")
-                with sqlite3.connect(path) as source, sqlite3.connect(f"{path}.format{found}") as copy:
-                    source.backup(copy)
+                found = version(tx)  # another process may have upgraded meanwhile: its copy is the one to keep
+                if found < schema.VERSION:
+                    _copy_aside(Path(url.removeprefix("sqlite:///")), found)
     finally:
         database.close()
     migrate(url)
+
+
+def _copy_aside(path: Path, found: int) -> None:
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(f"{path}.format{found}")) as copy:
+        source.backup(copy)
 
 
 def erase(url: str) -> None:

@@ -13,16 +13,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-VERSION = 1  # of the schema; a database with a newer one is refused
+VERSION = 2  # of the schema; a database with a newer one is refused
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`columns`: 'name type' in order. `key`: primary key columns when there is no `id` column (clustered on SQLite)."""
+    """`columns`: 'name type' in order. `key`: primary key columns when there is no `id` column (clustered on SQLite).
+
+    `since`: the schema version that brought the table, for ever: its migration step makes it.
+    """
 
     name: str
     columns: tuple[str, ...]
     key: tuple[str, ...] = ()
+    since: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +37,11 @@ class Index:
     unique: bool = False
     where: str = ""
     only: str = ""  # the dialect that needs it
+    since: int = 1  # as of a table
 
 
-def _table(name: str, columns: str, key: str = "") -> Table:
-    return Table(name, tuple(part.strip() for part in columns.split(",")), tuple(key.split()))
+def _table(name: str, columns: str, key: str = "", since: int = 1) -> Table:
+    return Table(name, tuple(part.strip() for part in columns.split(",")), tuple(key.split()), since)
 
 
 TABLES = (
@@ -152,6 +157,14 @@ TABLES = (
     ),
     _table("nodes", "name text!, started_at int!, seen_at int!, body text!", "name"),
     _table("leases", "name text!, owner text!, until int!", "name"),
+    # who failed to sign in lately, for all workers and nodes; subject: digest of a (user, address) pair, an address or a user;
+    # tries within the window that began at `since`; rounds: lock-outs in a row; no fact, and gone soon after forget_at
+    _table(
+        "failed_sign_ins",
+        "subject blob!, tries int!, since int!, locked_until int!, rounds int!, forget_at int!",
+        "subject",
+        since=2,
+    ),
 )
 
 INDICES = (
@@ -188,6 +201,7 @@ INDICES = (
     Index("sessions_expiry", "sessions", ("expires_at",)),
     Index("audit_tenant", "audit", ("tenant_id", "id")),
     Index("changes_order", "changes", ("xid", "number"), only="postgresql"),
+    Index("failed_sign_ins_forget", "failed_sign_ins", ("forget_at",), since=2),
 )
 
 _TYPES = {
@@ -222,8 +236,8 @@ def create_index(index: Index, dialect: str) -> str:
     return f"CREATE {unique}INDEX {index.name} ON {index.table} ({', '.join(columns)}){where}"
 
 
-def statements(dialect: str) -> list[str]:
-    """All of version 1, in order."""
-    made = [create_table(table, dialect) for table in TABLES]
-    made += [create_index(index, dialect) for index in INDICES if index.only in ("", dialect)]
-    return made
+def statements(dialect: str, since: int) -> list[str]:
+    """What the given schema version brought, in order: all tables first."""
+    made = [create_table(table, dialect) for table in TABLES if table.since == since]
+    indices = [index for index in INDICES if index.since == since and index.only in ("", dialect)]
+    return made + [create_index(index, dialect) for index in indices]
