@@ -32,7 +32,8 @@ def check(
             _tell(title, figures)
         for problem in dict.fromkeys(problems):
             console.say(f"  {problem}")
-        console.say(f"{len(problems):,} problems" if problems else "Everything is there, and right.")
+        count = len(problems) + found["checked"]["unlisted"]
+        console.say(f"{count:,} problems" if problems else "Everything is there, and right.")
     if problems:
         raise typer.Exit(console.FAILED)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from radiolith.index import codes
+from radiolith.index.places import DROPPED
 from radiolith.index.session import Reader, Writer
 
 
@@ -39,8 +40,13 @@ def segment_marks(read: Reader) -> dict[bytes, int]:
 
 
 def sealed_segments(read: Reader) -> set[bytes]:
-    """Segments that are sealed and wholly indexed: recovery need not open them."""
+    """Segments that are sealed and wholly indexed: recovery need not open them. Dropped ones are among them."""
     return {bytes(row[0]) for row in read.all("SELECT uid FROM segments WHERE state > 0")}
+
+
+def dropped_segments(read: Reader) -> set[bytes]:
+    """Segments whose rows have switched to copies: they may be deleted at any moment, or are gone already."""
+    return {bytes(row[0]) for row in read.all("SELECT uid FROM segments WHERE state = ?", (DROPPED,))}
 
 
 def next_scope(read: Reader) -> int:

@@ -18,9 +18,9 @@ from radiolith.model import Blob, Damaged, Failure, Kind, NotFound, Place
 from radiolith.storage.backends import Backend, Known, Problem, Recovered, SegmentInfo
 from radiolith.storage.crypto import ChunkOpener, chunk_span, open_meta
 from radiolith.storage.drafts import SMALL, Draft
-from radiolith.storage.format import CHUNK, RECORD_HEADER_SIZE, TAG, Buffer, Malformed
+from radiolith.storage.format import CHUNK, RECORD_HEADER_SIZE, TAG, Buffer, Entry, Malformed
 from radiolith.storage.pool import POOL_BYTES, Pool
-from radiolith.storage.segments import Record, read_record
+from radiolith.storage.segments import Read, Record, read_footer, read_record
 from radiolith.storage.survey import entries_of
 
 _SCRATCH = 16 * (CHUNK + TAG)  # bytes of ciphertext a reading thread keeps: ranges up to 1 MiB need no fresh memory
@@ -135,8 +135,8 @@ class Log:
     ) -> Iterator[Record]:
         """The records of a segment from an offset on, in order, one at a time. What cannot be read goes to
         `on_problem`, or is raised as Damaged without it. Raises NotFound."""
-        read = self._reader(segment)
-        for entry in entries_of(read, segment, self.backend.size(segment)):
+        read, entries = self._entries(segment)
+        for entry in entries:
             if entry.offset < start_offset:
                 continue
             try:
@@ -152,11 +152,29 @@ class Log:
                 continue
             yield record
 
+    def _entries(self, segment: bytes) -> tuple[Read, list[Entry | Problem]]:
+        while True:
+            read, size = self._reader(segment), self.backend.size(segment)
+            try:
+                return read, entries_of(read, segment, size)
+            except Damaged:
+                if self.backend.size(segment) == size:
+                    raise  # else its writer has sealed it meanwhile: it is shorter now
+
+    def footer(self, segment: bytes) -> dict[int, tuple[int, bytes]] | None:
+        """What a sealed segment says it holds: offset -> (length, object id), 200 bytes of memory each; None when it is
+        not sealed, or its footer not whole. Raises NotFound."""
+        try:
+            footer = read_footer(self._reader(segment), segment, self.backend.size(segment))
+        except Malformed:
+            return None
+        return {entry.offset: (entry.length, entry.object_id) for entry in footer.entries}
+
     def open_meta(self, record: Record, key: bytes) -> bytes:
         """The metadata of a record; raises Damaged when it, the clear trailer or the key is not what was sealed."""
         return open_meta(key, record.sealed_meta, record.trailer)
 
-    def _reader(self, segment: bytes) -> Callable[[int, int], memoryview]:
+    def _reader(self, segment: bytes) -> Read:
         size = self.backend.size(segment)
 
         def read(offset: int, length: int) -> memoryview:

@@ -38,19 +38,28 @@ def check_backend(backend: Backend, key_of: KeyOf | None = None) -> Iterator[Pro
 
 
 def check_segment(backend: Backend, segment: bytes, key_of: KeyOf | None = None) -> Iterator[Problem]:
-    """Problems of one segment, in order. A segment that has just been deleted has none."""
+    """Problems of one segment, in order. A segment that has just been deleted has none, nor has one that changes
+    while it is looked at because its writer lives."""
     try:
-        size = backend.size(segment)
-        read = _reader(backend, segment, size)
-        found, problems = _structure(read, segment, size, lambda: backend.busy(segment))
+        while True:
+            size = backend.size(segment)
+            read = _reader(backend, segment, size)
+            found, problems = _looked_at(read, segment, size, lambda: backend.busy(segment))
+            if not problems or backend.size(segment) == size:
+                break  # else it was sealed meanwhile, which cuts off what had been preallocated
         yield from problems
         if key_of is not None:
             for entry in found.entries:
                 yield from _authenticate(read, segment, entry.offset, entry.length, key_of)
     except NotFound:
         return
+
+
+def _looked_at(read: Read, segment: bytes, size: int, busy: Callable[[], bool]) -> tuple[Survey, list[Problem]]:
+    try:
+        return _structure(read, segment, size, busy)
     except Damaged as damaged:
-        yield Problem(segment, 0, str(damaged))
+        return Survey(), [Problem(segment, 0, str(damaged))]
 
 
 def _structure(read: Read, segment: bytes, size: int, busy: Callable[[], bool]) -> tuple[Survey, list[Problem]]:
@@ -79,6 +88,9 @@ def _unsealed(
     found = survey(read, segment, size)
     problems = list(found.problems)
     if busy():
+        if problems:  # a batch that was put down between two of our reads looks like one that is damaged
+            again = survey(read, segment, size).problems
+            problems = [problem for problem in problems if problem in again]
         return found, problems
     if found.torn:
         reason = f"not sealed ({reason}), and bytes behind the last whole record"

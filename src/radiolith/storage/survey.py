@@ -6,7 +6,6 @@ a key. Reads at most _WINDOW bytes at a time, whatever the segment's size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from radiolith.storage.backends import Problem
@@ -196,11 +195,10 @@ class _Surveyor:
         return last - start
 
 
-def entries_of(read: Read, segment: bytes, size: int) -> Iterator[Entry | Problem]:
+def entries_of(read: Read, segment: bytes, size: int) -> list[Entry | Problem]:
     """The records of a segment: by its footer, or by a survey where it has none."""
     try:
-        yield from read_footer(read, segment, size).entries
+        return [*read_footer(read, segment, size).entries]
     except Malformed:
         found = survey(read, segment, size)
-        yield from found.entries
-        yield from found.problems
+        return [*found.entries, *found.problems]
