@@ -91,7 +91,9 @@ class Limits:
         1000, "Results of one search page. A client that asks for more gets this many and is told there are more."
     )
     sign_in_attempts: int = _setting(
-        10, "Failed sign-ins of one user or address in 15 minutes before further ones are refused unheard."
+        10,
+        "Failed sign-ins of one user from one address in 15 minutes before further ones are refused unheard for a while;"
+        " 20 times as many of one address. A user who fails that often from anywhere is heard more slowly.",
     )
     session_seconds: int = _setting(12 * 3600, "Seconds a signed-in page stays signed in: a shift.")
 

@@ -112,13 +112,13 @@ def build(
         retrieve=Retrieve(database, reading, pixels, reads, cache),
         remove=Remove(database, reading, committer, reads, clock),
         versions=Versions(database, reading, committer, reads, clock),
-        commitment=Commitment(database, reading, clock),
+        commitment=Commitment(database, reading, reads, clock),
         quarantine=Sidelined(database, reading, committer, reads, clock),
     )
-    accounts = Accounts(database, reading, committer, clock)
+    accounts = Accounts(database, reading, committer, reads, clock)
     condition = Condition(Watched(settings, database, store, accounts, reading, clock))
     return Graph(
-        settings, name, database, store, keyring, keys, committer, archive, Identities(database, settings, clock),
+        settings, name, database, store, keyring, keys, committer, archive, Identities(database, settings, clock, reads),
         accounts, condition, reads, Rebuild(store, keys, database, clock), decoding, threads,
     )  # fmt: skip
 

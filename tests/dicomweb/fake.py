@@ -45,7 +45,7 @@ TOKEN = "good-token"
 
 
 class FakeIdentities:
-    async def from_bearer(self, token: str) -> Principal:
+    async def from_bearer(self, token: str, address: str = "") -> Principal:
         if token == TOKEN:
             return EDITOR
         if token == "reader":
@@ -238,6 +238,9 @@ class FakeArchive:
 
     async def restore(self, principal: Principal, study: str, series: str = "", sop: str = "") -> int:
         return 3
+
+    async def items(self, principal: Principal, study: str, series: str = "") -> list[tuple[str, str]]:
+        return [(held.sop_class, held.identity.sop) for held in await self.locate(principal, study, series)]
 
     async def request(self, principal: Principal, transaction_uid: str, items: list[tuple[str, str]]) -> None:
         if transaction_uid in self.commitments:

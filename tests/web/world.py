@@ -37,7 +37,7 @@ class People:
     def __init__(self) -> None:
         self.ended: list[str] = []
 
-    async def from_bearer(self, token: str) -> Principal:
+    async def from_bearer(self, token: str, address: str = "") -> Principal:
         if token != "good":
             raise NotAuthenticated("no such token")
         return ADMIN

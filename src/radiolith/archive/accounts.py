@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from radiolith.archive.commit import Committer
 from radiolith.archive.reading import Reading
@@ -18,16 +18,27 @@ from radiolith.index.database import Database
 from radiolith.index.session import Reader
 from radiolith.model import AuditEvent, BadInput, Conflict, Fact, NotFound, Principal
 from radiolith.trust.access import ROLES, Action, require
+from radiolith.trust.audit import ReadAudit
 from radiolith.trust.identity import TOKEN_PREFIX, digest, hash_password
 
 PASSWORD_MIN = 10
 NAME_MAX = 64
 POLICIES = ("first", "newest", "ask")
+TOKEN_ID = 12  # hexadecimal digits of a token's digest that people are shown: 48 bits, of hundreds of tokens
+T = TypeVar("T")
+
+
+def token_id(token: Token) -> str:
+    """What people call a token by; it says nothing about the secret."""
+    return token.secret[:TOKEN_ID]
 
 
 class Accounts:
-    def __init__(self, database: Database, reading: Reading, committer: Committer, clock: Callable[[], int]):
+    def __init__(
+        self, database: Database, reading: Reading, committer: Committer, trail: ReadAudit, clock: Callable[[], int]
+    ):
         self._database, self._reading, self._committer, self._clock = database, reading, committer, clock
+        self._trail = trail
 
     def system(self, name: str) -> Principal:
         """The principal of commands and jobs on this machine, in the tenant `default`. Blocks; NotFound in no home."""
@@ -60,14 +71,13 @@ class Accounts:
 
     async def remove_user(self, principal: Principal, name: str) -> None:
         require(principal, Action.ACCOUNTS)
-        users = await self.users(principal)
-        if all(user.name != name for user in users):
+        if await self._look(lambda read: accounts.user(read, principal.tenant.id, name)) is None:
             raise NotFound(f"there is no user '{name}'")
         await self._write(principal, "user-remove", {"name": name}, name)
 
     async def users(self, principal: Principal) -> list[User]:
         require(principal, Action.ACCOUNTS)
-        return await self._look(lambda read: accounts.users(read, principal.tenant.id))
+        return await self._listed(principal, "users", accounts.users)
 
     # ------------------------------------------------------------ tokens
 
@@ -86,13 +96,31 @@ class Accounts:
     async def remove_token(self, principal: Principal, secret: str) -> None:
         """`secret`: the digest that `tokens` lists."""
         require(principal, Action.ACCOUNTS)
-        if all(token.secret != secret for token in await self.tokens(principal)):
+        held = await self._look(lambda read: accounts.tokens(read, principal.tenant.id))
+        found = next((token for token in held if token.secret == secret), None)
+        if found is None:
             raise NotFound("there is no such token")
-        await self._write(principal, "token-remove", {"secret": secret}, secret[:8])
+        await self._write(principal, "token-remove", {"secret": secret}, f"{found.name} {token_id(found)}")
+
+    async def revoke_token(self, principal: Principal, word: str) -> Token:
+        """Remove the token that has this id (see `token_id`), or else this name.
+
+        Raises NotFound, or Conflict, naming the ids, where several tokens have the name.
+        """
+        require(principal, Action.ACCOUNTS)
+        held: list[Token] = await self._look(lambda read: accounts.tokens(read, principal.tenant.id))
+        found = [token for token in held if token_id(token) == word] or [one for one in held if one.name == word]
+        if not found:
+            raise NotFound(f"there is no token with the id or name '{word}'")
+        if len(found) > 1:
+            ids = ", ".join(token_id(token) for token in found)
+            raise Conflict(f"{len(found)} tokens are named '{word}'; give one of their ids: {ids}")
+        await self.remove_token(principal, found[0].secret)
+        return found[0]
 
     async def tokens(self, principal: Principal) -> list[Token]:
         require(principal, Action.ACCOUNTS)
-        return await self._look(lambda read: accounts.tokens(read, principal.tenant.id))
+        return await self._listed(principal, "tokens", accounts.tokens)
 
     # ------------------------------------------------------------ peers
 
@@ -112,7 +140,7 @@ class Accounts:
 
     async def peers(self, principal: Principal) -> list[Peer]:
         require(principal, Action.ACCOUNTS)
-        return await self._look(lambda read: accounts.peers(read, principal.tenant.id))
+        return await self._listed(principal, "peers", accounts.peers)
 
     # ------------------------------------------------------------ the recovery file
 
@@ -131,6 +159,12 @@ class Accounts:
         fact = Fact(kind, at, principal.name, principal.tenant.uid, body)
         event = AuditEvent(at, principal.tenant.id, principal.name, kind, detail=detail)
         await self._committer.fact(fact, None, [event])
+
+    async def _listed(self, principal: Principal, what: str, rows: Callable[[Reader, int], list[T]]) -> list[T]:
+        """All of one kind, and on record that somebody looked."""
+        found: list[T] = await self._look(lambda read: rows(read, principal.tenant.id))
+        await self._trail.note(principal, "", what, len(found), action=Action.ACCOUNTS.value)
+        return found
 
     async def _look(self, look: Callable[[Reader], Any]) -> Any:
         def inside() -> Any:

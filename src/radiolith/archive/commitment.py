@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
+from itertools import islice
 
 import structlog
 
@@ -17,18 +18,53 @@ from radiolith.archive.ports import CommitmentResult
 from radiolith.archive.reading import PIECE, Reading
 from radiolith.index import audit, commitments, instances
 from radiolith.index.database import Database
-from radiolith.model import AuditEvent, Conflict, Damaged, Failure, Held, NotFound, Principal, Unavailable
-from radiolith.trust.access import Action, require
+from radiolith.model import (
+    AuditEvent,
+    Conflict,
+    Damaged,
+    Failure,
+    Held,
+    LimitExceeded,
+    NotFound,
+    Principal,
+    Unavailable,
+)
+from radiolith.trust.access import Action, allows, require
+from radiolith.trust.audit import ReadAudit
 
+ITEMS = 200_000  # instances of one study or series; a held row is about 1 KiB
 STALE = 60_000_000  # microseconds
 NO_SUCH_INSTANCE, CLASS_CONFLICT, PROCESSING_FAILURE = 0x0112, 0x0119, 0x0110  # PS3.4 J.3.3, failure reasons
 log = structlog.get_logger()
 
 
 class Commitment:
-    def __init__(self, database: Database, reading: Reading, clock: Callable[[], int]):
-        self._database, self._reading, self._clock = database, reading, clock
+    def __init__(self, database: Database, reading: Reading, trail: ReadAudit, clock: Callable[[], int]):
+        self._database, self._reading, self._trail, self._clock = database, reading, trail, clock
         self._tasks: set[asyncio.Task[None]] = set()
+
+    async def items(self, principal: Principal, study: str, series: str = "") -> list[tuple[str, str]]:
+        """(SOP class, SOP instance) of what a request for a whole study or series means. Raises NotFound when nothing.
+
+        Who may not read gets what it stored itself: whatever a modality asks, it learns of nobody else's instances.
+        """
+        require(principal, Action.COMMIT)
+        sees_all = allows(principal, Action.RETRIEVE)
+
+        def look() -> list[Held]:
+            with self._database.read() as read:
+                rows = instances.locate(
+                    read, principal.tenant.id, study, series or None, current_only=sees_all
+                )  # what it sent may have become an older version
+                return list(islice((held for held in rows if sees_all or held.principal == principal.name), ITEMS + 1))
+
+        found = await self._reading.run(look)
+        if not found:
+            raise NotFound("nothing is held under this UID")
+        if len(found) > ITEMS:
+            raise LimitExceeded(f"more than {ITEMS} instances in one request; ask series by series")
+        await self._trail.note(principal, study, "commitment items", len(found), action="commitment")
+        return list(dict.fromkeys((held.sop_class, held.identity.sop) for held in found))
 
     async def request(self, principal: Principal, transaction_uid: str, items: list[tuple[str, str]]) -> None:
         """Begin to verify (SOP class, SOP instance) pairs; idempotent. Raises Conflict for a UID used for other items."""
@@ -60,6 +96,7 @@ class Commitment:
                 return commitments.get(read, principal.tenant.id, transaction_uid)
 
         found = await self._reading.run(look)
+        await self._trail.note(principal, "", "commitment result", 1, action="commitment")
         if found is None:
             return None
         if not found.done:

@@ -23,19 +23,24 @@ CREDENTIAL_BYTES_MAX = 4096
 class Identities(Protocol):
     """The part of trust.identity this edge needs. Both raise NotAuthenticated."""
 
-    async def from_bearer(self, token: str) -> Principal: ...
+    async def from_bearer(self, token: str, address: str = "") -> Principal: ...
 
     async def from_session(self, cookie: str) -> Principal: ...
 
 
-async def authenticate(identities: Identities, method: str, headers: dict[bytes, bytes], scheme: str) -> Principal:
-    """The principal of a request. A token wins over a cookie. Raises NotAuthenticated, or NotAllowed for a forgery."""
+async def authenticate(
+    identities: Identities, method: str, headers: dict[bytes, bytes], scheme: str, address: str = ""
+) -> Principal:
+    """The principal of a request from `address`. A token wins over a cookie.
+
+    Raises NotAuthenticated, or NotAllowed for a forgery.
+    """
     authorization = headers.get(b"authorization")
     if authorization is not None:
         kind, _, token = authorization.partition(b" ")
         if kind.lower() != b"bearer" or not token.strip():
             raise NotAuthenticated("only bearer tokens are understood")
-        return await identities.from_bearer(_text(token))
+        return await identities.from_bearer(_text(token), address)
     cookie = _session(headers.get(b"cookie", b""))
     if cookie is None:
         raise NotAuthenticated("this needs a bearer token or a session")

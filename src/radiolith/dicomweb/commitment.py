@@ -92,10 +92,8 @@ async def _of_studies(call: Call, document: Dataset) -> AsyncIterator[tuple[str,
             for pair in listed:
                 yield pair
             if not listed:
-                for held in await call.archive.retrieve.locate(
-                    call.principal, study_uid, uid(one, "0020000E"), purpose="commitment"
-                ):
-                    yield held.sop_class, held.identity.sop
+                for pair in await call.archive.commitment.items(call.principal, study_uid, uid(one, "0020000E")):
+                    yield pair
 
 
 def _listed(series: Dataset) -> Iterator[tuple[str, str]]:

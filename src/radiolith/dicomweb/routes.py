@@ -148,7 +148,8 @@ class Edge:
     async def _answer(
         self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], route: Route, names: dict[str, str]
     ) -> ASGIApp:
-        principal = await authenticate(self._identities, str(scope["method"]), headers, str(scope["scheme"]))
+        method, scheme, client = str(scope["method"]), str(scope["scheme"]), scope.get("client")
+        principal = await authenticate(self._identities, method, headers, scheme, str(client[0]) if client else "")
         service = service_url(scope, headers, self._options.service)
         call = Call(scope, receive, self._archive, self._limits, principal, names, headers, service, self._clock)
         return await route.function(call)

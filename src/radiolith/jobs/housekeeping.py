@@ -18,7 +18,7 @@ from radiolith.archive.commit import Committer
 from radiolith.archive.commitment import Commitment
 from radiolith.archive.rebuild import ALIVE, Rebuild
 from radiolith.archive.verify import Verify
-from radiolith.index import accounts, audit, commitments, segments
+from radiolith.index import accounts, audit, commitments, segments, sign_ins
 from radiolith.index.database import Database
 from radiolith.jobs.merging import Merging
 from radiolith.model import Fact, Failure
@@ -115,6 +115,7 @@ class Housekeeping:
         def forget() -> None:
             with parts.database.write() as tx:
                 accounts.expire_sessions(tx, now)
+                sign_ins.forget(tx, now)
                 commitments.prune(tx, now)
                 segments.beat(tx, parts.node, self._started, now, json.dumps({"problems": self._problems[:100]}))
 

@@ -1,9 +1,11 @@
 """Credential to principal: bearer tokens, passwords, sessions.
 
 Owns: the proof of who somebody is. Must never: say which part of a credential was wrong, or take longer for a user that
-exists than for one that does not. Limits: limits.sign_in_attempts failed tries per user and per address in 15 minutes;
-two passwords are checked at a time (argon2id takes 64 MiB each). A decision is remembered REMEMBER: that is how long a
-revoked token or session may still work.
+exists than for one that does not. Limits: attempts.py counts failed tries; two passwords are checked at a time (argon2id
+takes 64 MiB each). A decision is remembered REMEMBER: that is how long a revoked token or session may still work.
+
+Refused tokens are recorded but not limited: 256 random bits are not guessed, and one misconfigured device must not lock
+out everything else behind its address. A valid request never waits for a write.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import hashlib
 import secrets
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import cache
 
 from argon2 import PasswordHasher
@@ -24,11 +27,13 @@ from radiolith import metrics
 from radiolith.config import Settings
 from radiolith.index import accounts, audit
 from radiolith.index.database import Database
-from radiolith.model import AuditEvent, Failure, NotAllowed, NotAuthenticated, Principal, Tenant, Unavailable
+from radiolith.model import AuditEvent, Failure, NotAllowed, NotAuthenticated, Principal, Tenant
+from radiolith.trust.attempts import Attempt, Attempts
+from radiolith.trust.audit import ReadAudit
 
 REMEMBER = 0.7  # seconds; a revocation is promised within a second
 REMEMBERED = 2_000  # credentials
-ATTEMPT_WINDOW = 15 * 60 * 1_000_000
+NAME_MAX = 64  # characters of a name that somebody made up, in the trail
 USED_EVERY = 60_000_000  # microseconds between two notes of a token's last use
 IDLE = 60 * 60 * 1_000_000  # a session nobody uses ends after an hour
 TOKEN_PREFIX = "rl_"
@@ -51,17 +56,26 @@ def hash_password(password: str) -> str:
 
 
 class Identities:
-    def __init__(self, database: Database, settings: Settings, clock: Callable[[], int]):
-        self._database, self._settings, self._clock = database, settings, clock
+    """`sleep`: how a slowed-down try waits."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        clock: Callable[[], int],
+        trail: ReadAudit,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ):
+        self._database, self._settings, self._clock, self._trail, self._sleep = database, settings, clock, trail, sleep
+        self._attempts = Attempts(database, settings.limits.sign_in_attempts, clock)
         self._known: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
-        self._failed: dict[str, deque[int]] = {}
         self._lock = threading.Lock()
         self._checks = asyncio.Semaphore(2)
 
     # ------------------------------------------------------------ every request
 
-    async def from_bearer(self, token: str) -> Principal:
-        """Raises NotAuthenticated for a token that is unknown, removed or expired."""
+    async def from_bearer(self, token: str, address: str = "") -> Principal:
+        """Raises NotAuthenticated for a token that is unknown, removed or expired; `address` is then in the trail."""
         secret = digest(token)
         now = self._clock()
         known = self._recall(secret)
@@ -70,6 +84,7 @@ class Identities:
         found = await asyncio.to_thread(self._token, secret, now)
         if found is None:
             metrics.sign_ins.add("refused")
+            await asyncio.to_thread(self._tell, AuditEvent(now, 0, "", "login", "", "token", "failure", address))
             raise NotAuthenticated("this token is not known here")
         return self._remember(secret, found)
 
@@ -137,47 +152,42 @@ class Identities:
 
     async def sign_in(self, name: str, password: str, address: str) -> str:
         """A session cookie's value. Raises NotAuthenticated, or NotAllowed after too many failed attempts."""
-        now = self._clock()
-        subjects = (f"user {name}", f"address {address}")
-        if any(self._attempts(subject, now) >= self._settings.limits.sign_in_attempts for subject in subjects):
-            raise NotAllowed("too many failed sign-ins; wait 15 minutes")
+        event = AuditEvent(self._clock(), 0, name[:NAME_MAX], "login", "", "password", "failure", address)
+        try:
+            attempt = await asyncio.to_thread(self._attempts.begin, name, address)
+        except NotAllowed:
+            metrics.sign_ins.add("refused")
+            await asyncio.to_thread(self._tell, replace(event, outcome="refused"))
+            raise
+        if attempt.wait:
+            await self._sleep(attempt.wait)
         async with self._checks:
-            if any(self._attempts(subject, now) >= self._settings.limits.sign_in_attempts for subject in subjects):
-                raise NotAllowed("too many failed sign-ins; wait 15 minutes")  # others failed while this one waited
             found = await asyncio.to_thread(self._check, name, password)
         metrics.sign_ins.add("allowed" if found else "refused")
         if found is None:
-            if len(self._failed) > REMEMBERED:  # invented names: keep those that failed most
-                worst = sorted(self._failed, key=lambda one: len(self._failed[one]), reverse=True)[: REMEMBERED // 2]
-                self._failed = {one: self._failed[one] for one in worst}
-            for subject in subjects:
-                self._failed.setdefault(subject, deque(maxlen=1000)).append(now)
-            await asyncio.to_thread(self._note, now, 0, name, "failure", address)
+            await asyncio.to_thread(self._attempts.failed, attempt)
+            await asyncio.to_thread(self._tell, event)
             raise NotAuthenticated("name or password is wrong")
         cookie = secrets.token_urlsafe(32)
-        await asyncio.to_thread(self._open, now, digest(cookie), found, address)
+        await asyncio.to_thread(self._open, digest(cookie), found, address, attempt)
         return cookie
 
     async def sign_out(self, cookie: str) -> None:
-        secret = digest(cookie)
+        secret, now = digest(cookie), self._clock()
         with self._lock:
             self._known.pop(secret, None)
 
         def drop() -> None:
+            with self._database.read() as read:
+                found = accounts.session(read, secret)
+            if found is None:
+                return
             with self._database.write() as tx:
                 accounts.drop_session(tx, secret)
+                event = AuditEvent(now, found.tenant_id, found.user, "logout", source=found.address)
+                audit.insert(tx, [event])
 
         await asyncio.to_thread(drop)
-
-    def _attempts(self, subject: str, now: int) -> int:
-        tries = self._failed.get(subject)
-        if tries is None:
-            return 0
-        while tries and now - tries[0] > ATTEMPT_WINDOW:
-            tries.popleft()
-        if not tries:
-            self._failed.pop(subject, None)
-        return len(tries)
 
     def _check(self, name: str, password: str) -> Principal | None:
         """Always hashes once, so that the time taken tells nothing about the name."""
@@ -196,23 +206,23 @@ class Identities:
             return None
         return Principal(found[0], found[1].name, found[1].role, "user")
 
-    def _open(self, now: int, secret: bytes, who: Principal, address: str) -> None:
+    def _open(self, secret: bytes, who: Principal, address: str, attempt: Attempt) -> None:
+        now = self._clock()
         expires = now + self._settings.limits.session_seconds * 1_000_000
         with self._database.write() as tx:
+            self._attempts.succeeded(tx, attempt)
             accounts.put_session(tx, accounts.Session(secret, who.tenant.id, who.name, now, now, expires, address))
             audit.insert(tx, [AuditEvent(now, who.tenant.id, who.name, "login", source=address)])
 
-    def _note(self, now: int, tenant: int, name: str, outcome: str, address: str) -> None:
-        """A failed attempt is in the trail of every tenant: it is not known whose user it would have been."""
+    def _tell(self, event: AuditEvent) -> None:
+        """Into the trail of every tenant: it is not known whose user or program it would have been."""
         try:
-            with self._database.write() as tx:
-                events = [
-                    AuditEvent(now, one.id, name[:64], "login", outcome=outcome, source=address)
-                    for one in accounts.tenants(tx)
-                ]
-                audit.insert(tx, events)
-        except Unavailable:
-            pass
+            with self._database.read() as read:
+                tenants = accounts.tenants(read)
+        except Failure:
+            return  # the refusal stands; nothing was given
+        for tenant in tenants:
+            self._trail.tally(replace(event, tenant=tenant.id))
 
 
 def _tenant(tenants: list[Tenant], tenant_id: int) -> Tenant:

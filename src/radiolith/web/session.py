@@ -52,7 +52,7 @@ async def caller(identities: Identities, request: Request) -> Principal:
         token = token.strip()
         if kind.lower() != "bearer" or not token or len(token) > CREDENTIAL_BYTES_MAX or not token.isascii():
             raise NotAuthenticated("only bearer tokens are understood")
-        return await identities.from_bearer(token)
+        return await identities.from_bearer(token, request.client.host if request.client else "")
     if request.method not in SAFE:
         require_own_page(request)
         if "x-requested-with" not in request.headers:
