@@ -40,6 +40,7 @@ from radiolith.storage.blobs import Log, microseconds
 from radiolith.storage.cache import Cache
 from radiolith.storage.keyring import Keyring
 from radiolith.storage.tiers import open_backend, open_keyring
+from radiolith.storage.pool import keep_freed_memory
 from radiolith.trust import access
 from radiolith.trust.audit import ReadAudit
 from radiolith.trust.identity import Identities
@@ -89,6 +90,7 @@ def build(
     """
     clock = microseconds
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="archive")
+    keep_freed_memory()
     database = open_database(settings.database.url)
     steps = open_steps(name)  # one counter for all that this process writes and syncs
     store = Log(open_backend(settings.tiers.hot, steps=steps), pool_bytes=settings.limits.pool_bytes)

@@ -106,6 +106,9 @@ class FakeArchive:
         self.begun += 1
         return FakeIntake(self, transfer_syntax)
 
+    def push(self) -> None:
+        """Nothing waits for company here."""
+
     def keep(self, data: bytes, syntax: str | None) -> Receipt:
         try:
             found = scan(data, transfer_syntax=syntax)
@@ -206,6 +209,13 @@ class FakeArchive:
             document[path[:8]] = {"vr": "OB", "BulkDataURI": bulk_base + path}
         return orjson.dumps(document)
 
+    async def metadata_pieces(self, held: Held, bulk_base: str, form: str = "json") -> AsyncIterator[bytes]:
+        yield await self.metadata(held, bulk_base, form)
+
+    async def bulk_paths(self, held: Held) -> AsyncIterator[str]:
+        for path in self.kept[held.identity].bulk:
+            yield path
+
     async def series_metadata(self, helds: Sequence[Held], bulk_base: str) -> AsyncIterator[bytes]:
         for n, held in enumerate(helds):
             i = held.identity
@@ -267,7 +277,7 @@ class FakeIntake:
             await self.abort()
             raise LimitExceeded("an object may have limits.object_bytes")
 
-    async def finish(self) -> asyncio.Future[Receipt]:
+    async def finish(self, *, more: bool = False) -> asyncio.Future[Receipt]:
         async def later() -> Receipt:
             if self._archive.settled is not None:
                 await self._archive.settled.wait()

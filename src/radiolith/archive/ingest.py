@@ -75,6 +75,10 @@ class Ingest:
             raise
         return Intake(self, self._door, principal, source, transfer_syntax)
 
+    def push(self) -> None:
+        """The answers of what was finished with `more` are wanted now."""
+        self._door.committer.push()
+
     def lend(self) -> bytearray | None:
         """A buffer, if one is free. A sender from a network never waits for what another sender holds."""
         return self._buffers.pop() if self._buffers else None
@@ -142,7 +146,7 @@ class Intake:
         self._first = bytearray()
         return True
 
-    async def fill(self, read: Callable[[memoryview], int]) -> asyncio.Future[Receipt]:
+    async def fill(self, read: Callable[[memoryview], int], *, more: bool = False) -> asyncio.Future[Receipt]:
         """All of a small object in one go: `read` fills the buffer it is given (SMALL bytes) on a worker thread and says
         how many bytes there are. Instead of write and finish; what `read` raises comes out here."""
         self._buffer = await self._ingest.borrow()
@@ -153,7 +157,7 @@ class Intake:
             await self.abort()
             raise
         self._release()
-        return asyncio.ensure_future(self._receipt(prepared))
+        return self._submit(prepared, more)
 
     def _read_and_prepare(self, view: memoryview, read: Callable[[memoryview], int]) -> prepare.Prepared:
         return self._prepare(view[: read(view)])
@@ -170,8 +174,11 @@ class Intake:
             self._flow = prepare.Flow(self._door.store, self._principal.tenant.uid, self._syntax)
         await self._in_thread(self._flow.feed, view)
 
-    async def finish(self) -> asyncio.Future[Receipt]:
-        """The bytes are complete. The future resolves when they are durable; receive the next object meanwhile."""
+    async def finish(self, *, more: bool = False) -> asyncio.Future[Receipt]:
+        """The bytes are complete. The future resolves when they are durable; receive the next object meanwhile.
+
+        more: others follow before this answer is wanted; `Ingest.push` says when it is.
+        """
         await self._door.committer.room()
         try:
             if self._flow is not None:
@@ -185,7 +192,7 @@ class Intake:
             await self.abort()
             raise
         self._release()
-        return asyncio.ensure_future(self._receipt(prepared))
+        return self._submit(prepared, more)
 
     def _prepare(self, view: memoryview) -> prepare.Prepared:
         return prepare.whole(self._door.store, self._principal.tenant.uid, view, self._syntax)
@@ -202,9 +209,15 @@ class Intake:
         if buffer is not None:
             self._ingest.give_back(buffer)
 
-    async def _receipt(self, prepared: prepare.Prepared) -> Receipt:
+    def _submit(self, prepared: prepare.Prepared, more: bool) -> asyncio.Future[Receipt]:
+        """Hand over at once, so that a `push` right behind finds it."""
+        received = prepare.Received(prepared, self._principal, self._source, self._door.clock(), self._policy())
+        make = prepare.quarantine_task if prepared.identity is None else prepare.object_task
+        return asyncio.ensure_future(self._receipt(prepared, self._door.committer.submit(make(received), more=more)))
+
+    async def _receipt(self, prepared: prepare.Prepared, settling: asyncio.Future[Settled]) -> Receipt:
         try:
-            receipt = await self._settled(prepared)
+            receipt = await self._settled(prepared, settling)
         except Failure as failure:
             metrics.objects_refused.add(_refusal(failure))
             raise
@@ -212,16 +225,12 @@ class Intake:
         metrics.bytes_received.add(amount=prepared.size)
         return receipt
 
-    async def _settled(self, prepared: prepare.Prepared) -> Receipt:
-        door, who = self._door, self._principal
-        received = prepare.Received(prepared, who, self._source, door.clock(), self._policy())
+    async def _settled(self, prepared: prepare.Prepared, settling: asyncio.Future[Settled]) -> Receipt:
+        settled = await settling
         if prepared.identity is None:
-            task = prepare.quarantine_task(received)
-            settled = await door.committer.submit(task)
             return Receipt(settled.outcome, None, prepared.sop_class, settled.object_id, prepared.reason)
-        settled = await door.committer.submit(prepare.object_task(received))
         if settled.outcome is Outcome.VERSION and settled.held:
-            settled = await door.encodings.settle(settled, who)
+            settled = await self._door.encodings.settle(settled, self._principal)
         return _receipt(prepared, settled)
 
     def _policy(self) -> str:

@@ -25,7 +25,7 @@ from radiolith.dicom.reader import Unparsable, scan
 from radiolith.model import BadInput, Failure, LimitExceeded, NoSpace, Outcome, Principal, Receipt, Source, Unavailable
 from radiolith.storage.drafts import SMALL
 
-CONCURRENT = 12
+CONCURRENT = 48  # files under way: three batches of the commit; what is read at once is bounded by ingest's buffers
 SOURCE = Source("import", "import")
 PIECE = 1 << 20
 ZIP_MEMBERS = 1_000_000
@@ -113,6 +113,7 @@ class Importer:
                         continue
                     await turn.acquire()
                     group.create_task(self._take(found, turn))
+                self._ingest.push()
         except ExceptionGroup as group_of_failures:
             first = group_of_failures.exceptions[0]
             if isinstance(first, NoSpace | Unavailable):
@@ -203,7 +204,7 @@ class Importer:
         intake = self._ingest.begin(self._principal, SOURCE)
         try:
             if found.size <= SMALL:
-                return await (await intake.fill(lambda buffer: _read_whole(found, buffer)))
+                return await (await intake.fill(lambda buffer: _read_whole(found, buffer), more=True))
             return await (await self._flow(found, intake))
         except _Foreign as foreign:
             return str(foreign)

@@ -77,10 +77,11 @@ class Reception:
             return await self._drop(mismatch)
         self._intake = None
         try:
-            self._waiting.append((await intake.finish(), self._named))
+            self._waiting.append((await intake.finish(more=True), self._named))
         except Failure as failure:
             self.outcomes.fail(failure, self._named)
         if len(self._waiting) >= OUTSTANDING_MAX:
+            self._call.archive.ingest.push()
             await self._take(*self._waiting.popleft())
         return None
 
@@ -113,6 +114,7 @@ class Reception:
 
     async def settle(self) -> None:
         """Wait for all receipts."""
+        self._call.archive.ingest.push()
         while self._waiting:
             await self._take(*self._waiting.popleft())
 

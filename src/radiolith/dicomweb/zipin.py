@@ -13,6 +13,8 @@ import struct
 import zlib
 from collections.abc import AsyncIterator
 
+from isal.isal_zlib import crc32
+
 from radiolith.model import BadInput, LimitExceeded
 
 MEMBERS_MAX = 100_000
@@ -157,7 +159,7 @@ async def _inflated(source: _Source, account: _Account, crc: int, *, streamed: b
             piece = machine.decompress(data, PIECE)
         except zlib.error:
             raise BadInput("a member of the ZIP file is damaged") from None
-        seen = zlib.crc32(piece, seen)
+        seen = crc32(piece, seen)
         account.add(len(piece), packed)
         yield piece
     source.buffer = machine.unused_data

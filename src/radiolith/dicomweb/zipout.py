@@ -13,6 +13,8 @@ import struct
 import zlib
 from collections.abc import AsyncIterator
 
+from isal.isal_zlib import crc32
+
 from radiolith.archive.ports import Stream
 
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -40,7 +42,7 @@ async def zipped(files: AsyncIterator[tuple[str, Stream]]) -> AsyncIterator[byte
         packer = zlib.compressobj(0, zlib.DEFLATED, -15)
         crc = size = packed = 0
         async for piece in stream.chunks():
-            crc, size = zlib.crc32(piece, crc), size + len(piece)
+            crc, size = crc32(piece, crc), size + len(piece)
             block = packer.compress(piece)
             packed += len(block)
             yield block

@@ -7,7 +7,8 @@ one chunk, or be used by two threads at once. What a draft holds is garbage unti
 from __future__ import annotations
 
 from collections.abc import Callable
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 from radiolith.model import Failure, Kind, Place, Scope
 from radiolith.storage.backends import Sealed, Stream

@@ -7,6 +7,7 @@ nothing of them is written anywhere but through a draft.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 
 from radiolith.model import Unavailable
@@ -15,7 +16,19 @@ from radiolith.storage.format import CHUNK, TAG
 SLAB = CHUNK + TAG  # bytes: one sealed chunk
 POOL_BYTES = 64 * 1024 * 1024  # usual total: about 120 CT images waiting for their sync
 MIN_SLABS = 8
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt's names (glibc's malloc.h)
+KEPT_BYTES = 16 << 20  # freed memory a process keeps for what comes next: some dozens of pieces from sockets
+MAPPED_BYTES = 4 << 20  # allocations from this size on get and give back pages of their own
 _KEPT = 4  # one slab in this many is not for waiting content: it stays for first buffers and for streaming
+
+
+def keep_freed_memory() -> None:
+    """Tell the allocator to keep what is freed. By its defaults every piece read from a socket lay in fresh pages, which
+    the kernel clears first: 160 page faults and 0.4 ms a CT slice. Harmless where the allocator is another one."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(_MMAP_THRESHOLD, MAPPED_BYTES)
 
 
 class Pool:
