@@ -207,6 +207,24 @@ def test_a_token_is_all_that_is_printed(typed: Typed) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_.-]{40,}\n", token)
 
 
+def test_tokens_are_listed_and_revoked_by_name_or_id(typed: Typed) -> None:
+    secrets = [typed.done("token", "--role", "writer", "--name", name).strip() for name in ("mr", "xa", "xa")]
+    listed = [one for one in json.loads(typed.done("token", "list", "--json")) if one["name"] in ("mr", "xa")]
+    assert [(one["name"], one["role"], one["used"]) for one in listed] == [
+        ("mr", "writer", None), ("xa", "writer", None), ("xa", "writer", None),
+    ]  # fmt: skip
+    shown = typed.done("token", "list")
+    assert all(one["id"] in shown for one in listed) and not any(secret in shown for secret in secrets)
+    assert "mr" in typed.done("token", "revoke", "mr")
+    with pytest.raises(Failure, match=listed[1]["id"]):
+        typed.done("token", "revoke", "xa")
+    for one in listed[1:]:
+        typed.done("token", "revoke", one["id"])
+    with pytest.raises(Failure, match="no token"):
+        typed.done("token", "revoke", "mr")
+    assert not [one for one in json.loads(typed.done("token", "list", "--json")) if one["name"] in ("mr", "xa")]
+
+
 def test_peers(typed: Typed) -> None:
     typed.done("peer", "add", "ct", "--aet", "CT1", "--address", "10.0.0.5", "--port", "104", "--tls")
     assert typed.json("peer", "list") == [{"name": "ct", "aet": "CT1", "address": "10.0.0.5", "port": 104, "tls": True}]

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from radiolith.app import Graph
-from radiolith.archive.accounts import token_id
 from radiolith.index import audit
 from radiolith.model import AuditEvent, Conflict, NotAllowed, NotAuthenticated, NotFound
 from radiolith.trust import identity
@@ -127,7 +126,7 @@ async def test_a_token_is_revoked_by_id_or_by_a_name_that_is_one_tokens_own(tmp_
             await graph.accounts.revoke_token(who, "xa")
         assert (await graph.accounts.revoke_token(who, "mr")).name == "mr"
         first = (await graph.accounts.tokens(who))[0]
-        await graph.accounts.revoke_token(who, token_id(first))
+        await graph.accounts.revoke_token(who, first.id)
         assert [token.name for token in await graph.accounts.tokens(who)] == ["ct"]
 
 

@@ -24,13 +24,7 @@ from radiolith.trust.identity import TOKEN_PREFIX, digest, hash_password
 PASSWORD_MIN = 10
 NAME_MAX = 64
 POLICIES = ("first", "newest", "ask")
-TOKEN_ID = 12  # hexadecimal digits of a token's digest that people are shown: 48 bits, of hundreds of tokens
 T = TypeVar("T")
-
-
-def token_id(token: Token) -> str:
-    """What people call a token by; it says nothing about the secret."""
-    return token.secret[:TOKEN_ID]
 
 
 class Accounts:
@@ -100,20 +94,20 @@ class Accounts:
         found = next((token for token in held if token.secret == secret), None)
         if found is None:
             raise NotFound("there is no such token")
-        await self._write(principal, "token-remove", {"secret": secret}, f"{found.name} {token_id(found)}")
+        await self._write(principal, "token-remove", {"secret": secret}, f"{found.name} {found.id}")
 
     async def revoke_token(self, principal: Principal, word: str) -> Token:
-        """Remove the token that has this id (see `token_id`), or else this name.
+        """Remove the token that has this id (`Token.id`), or else this name.
 
         Raises NotFound, or Conflict, naming the ids, where several tokens have the name.
         """
         require(principal, Action.ACCOUNTS)
         held: list[Token] = await self._look(lambda read: accounts.tokens(read, principal.tenant.id))
-        found = [token for token in held if token_id(token) == word] or [one for one in held if one.name == word]
+        found = [token for token in held if token.id == word] or [one for one in held if one.name == word]
         if not found:
             raise NotFound(f"there is no token with the id or name '{word}'")
         if len(found) > 1:
-            ids = ", ".join(token_id(token) for token in found)
+            ids = ", ".join(token.id for token in found)
             raise Conflict(f"{len(found)} tokens are named '{word}'; give one of their ids: {ids}")
         await self.remove_token(principal, found[0].secret)
         return found[0]

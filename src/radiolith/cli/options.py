@@ -31,6 +31,10 @@ Home = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for a script.")]
 Role = Annotated[str, typer.Option("--role", callback=_known_role, help=f"One of: {', '.join(ROLES)}.")]
+RoleOrNone = Annotated[
+    str | None,
+    typer.Option("--role", callback=lambda role: role and _known_role(role), help=f"One of: {', '.join(ROLES)}."),
+]
 Http = Annotated[
     str | None,
     typer.Option("--http", metavar="HOST:PORT", callback=_address, help="Where to listen, instead of the setting."),

@@ -34,6 +34,11 @@ class Token:
     expires: int | None
     used_at: int | None
 
+    @property
+    def id(self) -> str:
+        """What people call it by: 48 bits of the digest, which say nothing about the secret."""
+        return self.secret[:12]
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
