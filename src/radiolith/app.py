@@ -27,7 +27,7 @@ from radiolith import config, metrics, serving
 from radiolith.archive.verify import Verify
 from radiolith.codecs.sandbox import Decoders, Zygote, start_zygote
 from radiolith.config import Settings
-from radiolith.dicomweb.routes import Edge
+from radiolith.dicomweb.routes import Edge, Options
 from radiolith.graph import Graph, build, no_decoders, settled
 from radiolith.home import (
     Home,
@@ -74,7 +74,10 @@ class Site:
     """The one ASGI application: DICOMweb under /dicom-web (and WADO-URI under /wado), pages and API beside it."""
 
     def __init__(self, graph: Graph):
-        self._edge = Edge(graph.archive, graph.identities, graph.settings.limits)
+        settings = graph.settings
+        self._edge = Edge(
+            graph.archive, graph.identities, settings.limits, Options(origins=frozenset(settings.http.cors_origins))
+        )
         inside = Inside(graph.archive, graph.identities, graph.settings, graph.condition)
         self._pages = Starlette(routes=routes(inside))
 

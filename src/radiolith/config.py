@@ -15,6 +15,7 @@ import dataclasses
 import difflib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -45,6 +46,9 @@ class Http:
         False, "A TLS proxy stands in front: only then may it listen on an address other machines reach."
     )
     port: int = _setting(8050, "TCP port of the pages and of DICOMweb.")
+    cors_origins: tuple[str, ...] = _setting(
+        (), "Foreign pages that may call DICOMweb from a browser (CORS), as https://HOST[:PORT], each by name."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,8 @@ class Settings:
 
 POLICIES = ("first", "newest", "ask")
 LEVELS = ("debug", "info", "warning", "error")
+_ORIGIN = re.compile(r"https?://([0-9a-z._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+"""What a browser sends as Origin (RFC 6454 7.1)."""
 
 
 # ---------------------------------------------------------------- reading
@@ -277,6 +283,12 @@ def _validated(settings: Settings) -> Settings:
         raise BadInput(f"'log.level' is one of {', '.join(LEVELS)}, not '{settings.log.level}'.")
     if not 0 <= settings.http.port < 65536:
         raise BadInput(f"'http.port' is a TCP port, not {settings.http.port}.")
+    for origin in settings.http.cors_origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise BadInput(
+                f"'http.cors_origins' holds '{origin}': an origin is https://HOST or https://HOST:PORT in small letters,"
+                " nothing behind it, and never '*', which would be every page there is."
+            )
     for section in (settings, settings.limits):
         for entry in fields(section):
             value = getattr(section, entry.name)

@@ -82,6 +82,10 @@ def test_an_unknown_variable_names_the_nearest(tmp_path: Path) -> None:
         ({"versions": {"policy": "last"}}, "first, newest, ask"),
         ({"versions": {"peers": {"CT": "last"}}}, "first, newest, ask"),
         ({"log": {"level": "loud"}}, "debug, info"),
+        ({"http": {"cors_origins": ["*"]}}, "every page there is"),
+        ({"http": {"cors_origins": ["null"]}}, "https://HOST"),
+        ({"http": {"cors_origins": ["https://viewer.example/"]}}, "nothing behind it"),
+        ({"http": {"cors_origins": ["https://Viewer.example"]}}, "small letters"),
         ({"keys": {"keyring": ["file:///one"]}}, "two places"),
         ({"keys": {"keyring": "file:///one"}}, "list of texts"),
     ],
@@ -89,6 +93,14 @@ def test_an_unknown_variable_names_the_nearest(tmp_path: Path) -> None:
 def test_a_wrong_value_says_what_is_right(tmp_path: Path, document: dict[str, object], words: str) -> None:
     with pytest.raises(BadInput, match=words):
         config.resolve(tmp_path, document, {})
+
+
+def test_origins_in_file_and_environment(tmp_path: Path) -> None:
+    assert config.resolve(tmp_path, {}, {}).http.cors_origins == ()
+    listed = {"http": {"cors_origins": ["https://viewer.example", "http://localhost:3000"]}}
+    assert config.resolve(tmp_path, listed, {}).http.cors_origins == ("https://viewer.example", "http://localhost:3000")
+    given = {"RADIOLITH_HTTP_CORS_ORIGINS": "https://a.example, https://[::1]:8443"}
+    assert config.resolve(tmp_path, listed, given).http.cors_origins == ("https://a.example", "https://[::1]:8443")
 
 
 def test_no_home_says_what_to_do(home: Path) -> None:

@@ -86,11 +86,37 @@ async def test_cors_for_pages_on_the_list(archive: FakeArchive) -> None:
     asked = {"origin": "https://viewer.example", "access-control-request-method": "GET"}
     preflight = await ask(edge, "OPTIONS", "/studies", headers=asked, token=None)
     assert preflight.status == 204 and preflight.headers["access-control-allow-origin"] == "https://viewer.example"
-    assert "access-control-allow-credentials" not in preflight.headers
+    assert "authorization" in preflight.headers["access-control-allow-headers"]
+    assert "GET" in preflight.headers["access-control-allow-methods"] and "access-control-max-age" in preflight.headers
     real = await ask(edge, "GET", "/studies", headers={"origin": "https://viewer.example"})
     assert real.headers["access-control-allow-origin"] == "https://viewer.example"
-    other = await ask(edge, "OPTIONS", "/studies", headers={**asked, "origin": "https://evil.example"}, token=None)
-    assert other.status == 401 and "access-control-allow-origin" not in other.headers
+    assert real.headers["access-control-allow-credentials"] == "true"
+    assert {"etag", "link", "warning"} <= set(real.headers["access-control-expose-headers"].split(", "))
+    assert "access-control-allow-methods" not in real.headers
+    refused = await ask(edge, "GET", "/studies", headers={"origin": "https://viewer.example"}, token="bad")
+    assert refused.status == 401 and refused.headers["access-control-allow-origin"] == "https://viewer.example"
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "https://viewer.example.evil", "http://viewer.example", "null", "*", ""]
+)
+async def test_cors_for_all_other_pages(archive: FakeArchive, origin: str) -> None:
+    listed = Edge(archive, FakeIdentities(), options=Options(origins=frozenset({"https://viewer.example"})))  # type: ignore[arg-type]
+    asked = {"origin": origin, "access-control-request-method": "GET"}
+    for edge in (listed, Edge(archive, FakeIdentities())):  # type: ignore[arg-type]
+        other = await ask(edge, "OPTIONS", "/studies", headers=asked, token=None)
+        assert other.status == 401 and not [name for name in other.headers if name.startswith("access-control")]
+        real = await ask(edge, "GET", "/studies", headers={"origin": origin})
+        assert (
+            not [name for name in real.headers if name.startswith("access-control")]
+            and "Origin" in real.headers["vary"]
+        )
+
+
+async def test_our_session_is_not_for_pages_on_the_list(archive: FakeArchive) -> None:
+    edge = Edge(archive, FakeIdentities(), options=Options(origins=frozenset({"https://viewer.example"})))  # type: ignore[arg-type]
+    headers = {"origin": "https://viewer.example", "cookie": "radiolith=session", "sec-fetch-site": "same-site"}
+    assert (await ask(edge, "GET", "/studies", headers=headers, token=None)).status == 403
 
 
 async def test_failures_say_enough_and_no_more(edge: Edge, archive: FakeArchive, caplog: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from radiolith.dicomweb import byteranges
 from radiolith.dicomweb.routes import Edge
 from radiolith.dicomweb.status import RangeNotSatisfiable
-from radiolith.model import Damaged, Held, Identity, Layout, Pixels
+from radiolith.model import Damaged, Failure, Held, Identity, Layout, Pixels, Unavailable
 from tests.dicomweb.driver import ask
 from tests.dicomweb.fake import FakeArchive, stream_of
 
@@ -297,10 +297,10 @@ async def test_damage_on_the_way_cuts_the_answer(edge: Edge, archive: FakeArchiv
     async def part10(held: Held, accept: object = ()) -> object:
         if held.identity.sop != "1.2.3.2":
             return await original(held)
-        intact = stream_of(b"x" * 1000, LE)
+        intact = stream_of(b"x" * 1_000_000, LE)
 
         async def opened(start: int, stop: int | None):  # type: ignore[no-untyped-def]
-            yield b"x" * 100
+            yield b"x" * 600_000
             raise Damaged("a chunk failed authentication")
 
         return replace(intact, open=opened)
@@ -309,6 +309,53 @@ async def test_damage_on_the_way_cuts_the_answer(edge: Edge, archive: FakeArchiv
     reply = await ask(edge, "GET", "/studies/1.2")
     assert reply.status == 200 and not reply.complete
     assert not reply.body.rstrip().endswith(b"--")
+    archive.kept.pop(slices[0].identity)
+
+
+@pytest.mark.parametrize(("failure", "code"), [(Damaged("a chunk"), 500), (Unavailable("the store is away", 7), 503)])
+@pytest.mark.parametrize(
+    ("target", "headers"),
+    [
+        ("/studies/1.2", {}),
+        ("/studies/1.2", {"accept": "application/zip"}),
+        ("/studies/1.2/series/1.2.3/instances/1.2.3.1", {"accept": "application/dicom"}),
+        ("/studies/1.2/series/1.2.3/instances/1.2.3.1", {"accept": "application/dicom", "range": "bytes=0-9"}),
+        ("/studies/1.2/series/1.2.3/instances/1.2.3.1", {"accept": "application/dicom", "range": "bytes=0-9,20-29"}),
+        ("/studies/1.2/metadata", {"accept-encoding": "zstd"}),
+        ("/studies/1.2/metadata", {"accept": 'multipart/related; type="application/dicom+xml"'}),
+    ],
+)
+async def test_what_cannot_be_read_at_all_is_an_error_not_a_cut(
+    edge: Edge,
+    archive: FakeArchive,
+    slices: list[Held],
+    target: str,
+    headers: dict[str, str],
+    failure: Failure,
+    code: int,
+) -> None:
+    """The head leaves behind the first piece: a backend that is down is a status and a document."""
+
+    async def opened(start: int, stop: int | None):  # type: ignore[no-untyped-def]
+        raise failure
+        yield b""
+
+    async def part10(held: Held, accept: object = ()) -> object:
+        return replace(stream_of(b"x" * 1000, LE), open=opened)
+
+    async def pieces(*_: object):  # type: ignore[no-untyped-def]
+        raise failure
+        yield b""
+
+    async def one(*_: object) -> bytes:
+        raise failure
+
+    archive.part10 = part10  # type: ignore[method-assign, assignment]
+    archive.series_metadata, archive.metadata = pieces, one  # type: ignore[method-assign, assignment]
+    reply = await ask(edge, "GET", target, headers=headers)
+    assert reply.status == code and reply.complete and reply.headers["content-type"] == "application/problem+json"
+    assert reply.json["status"] == code and "etag" not in reply.headers and "content-encoding" not in reply.headers
+    assert reply.headers.get("retry-after") == ("7" if code == 503 else None)
     archive.kept.pop(slices[0].identity)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from xml.etree import ElementTree
 
 import pytest
@@ -199,15 +198,6 @@ async def test_too_broad(edge: Edge, archive: FakeArchive) -> None:
 
     archive.search = search  # type: ignore[method-assign, assignment]
     assert (await ask(edge, "GET", "/studies?00091001=x")).status == 400
-
-
-async def test_gzip(edge: Edge, archive: FakeArchive) -> None:
-    archive.pages = [Page([row(n) for n in range(50)], False)] * 3
-    plain = await ask(edge, "GET", "/studies")
-    packed = await ask(edge, "GET", "/studies", headers={"accept-encoding": "br, gzip;q=0.5"})
-    refused = await ask(edge, "GET", "/studies", headers={"accept-encoding": "gzip;q=0"})
-    assert packed.headers["content-encoding"] == "gzip" and gzip.decompress(packed.body) == plain.body
-    assert refused.body == plain.body and len(packed.body) == int(packed.headers["content-length"])
 
 
 async def test_rejected_view(edge: Edge, archive: FakeArchive) -> None:

@@ -12,7 +12,7 @@ from radiolith.archive.ports import Stream
 from radiolith.dicom.naming import name_of
 from radiolith.dicomweb import byteranges
 from radiolith.dicomweb.call import Call
-from radiolith.dicomweb.respond import Answer, Headers, Streamed
+from radiolith.dicomweb.respond import Answer, Headers, Streamed, gathered
 from radiolith.model import Held
 
 Reply = Answer | Streamed
@@ -71,7 +71,7 @@ def ranged(call: Call, stream: Stream, media: str, tag: str, headers: Headers = 
         lines.append(("content-range", f"bytes {start}-{stop - 1}/{stream.size}"))
         return Streamed(stream.chunks(start, stop), media, status=206, size=stop - start, headers=lines, etag=tag)
     boundary = boundary_of(tag)
-    pieces = _several(stream, wanted, media, boundary)
+    pieces = gathered(_several(stream, wanted, media, boundary))
     return Streamed(pieces, f"multipart/byteranges; boundary={boundary}", status=206, headers=lines, etag=tag)
 
 

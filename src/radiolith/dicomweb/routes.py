@@ -116,19 +116,20 @@ class Edge:
             route, names = self._route(scope)
             kind = route.kind
             answer = _preflight(scope, headers, foreign) or await self._answer(scope, receive, headers, route, names)
+            await answer(scope, receive, seen)
         except ClientGone:
             return
-        except Failure as failure:
-            answer = self._failed(failure)
-        except Exception:
-            answer = self._surprised()
-        try:
-            await answer(scope, receive, seen)
+        except Exception as error:
+            if seen.begun:  # too late to say what happened: the server cuts the connection
+                raise
+            failed = self._failed(error) if isinstance(error, Failure) else self._surprised()
+            await failed(scope, receive, seen)
         finally:
             if kind in _OBJECT_BYTES:
                 metrics.bytes_sent.add(amount=seen.bytes)
-            metrics.http_requests.add(f"{min(max(seen.status // 100, 2), 5)}xx")
-            metrics.http_seconds.observe(perf_counter() - begun, kind)
+            if seen.begun:
+                metrics.http_requests.add(f"{min(max(seen.status // 100, 2), 5)}xx")
+                metrics.http_seconds.observe(perf_counter() - begun, kind)
 
     def _route(self, scope: Scope) -> tuple[Route, dict[str, str]]:
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", ""))).strip("/")
@@ -168,22 +169,36 @@ class Edge:
         return Answer(status.unexpected(number), "application/problem+json", status=500)
 
     def _cross_origin(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-        """CORS for the pages on the list: no credentials but a token they bring themselves."""
+        """CORS for the pages on the list, each named by itself and never by '*'. They may send credentials, which is for
+        a proxy's sign-in or a client certificate: our own session still counts for our own pages alone (`auth`)."""
         origin = headers.get(b"origin", b"")
         if not self._options.origins or origin.decode("latin-1") not in self._options.origins:
             return []
-        return [
-            (b"access-control-allow-origin", origin),
-            (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE, OPTIONS"),
-            (b"access-control-allow-headers", b"authorization, accept, content-type, range, if-none-match"),
-            (b"access-control-expose-headers", b"etag, link, warning, content-range, location"),
-        ]
+        return [(b"access-control-allow-origin", origin), *_FOREIGN_MAY]
+
+
+_FOREIGN_MAY = (
+    (b"access-control-allow-credentials", b"true"),
+    (
+        b"access-control-expose-headers",
+        b"accept-ranges, content-disposition, content-encoding, content-range, etag, link, location, retry-after,"
+        b" warning, www-authenticate, x-total-count, x-total-count-at-least",
+    ),
+)
+_PREFLIGHT = (
+    ("access-control-allow-methods", "GET, HEAD, POST, DELETE, OPTIONS"),
+    (
+        "access-control-allow-headers",
+        "authorization, accept, accept-charset, content-type, if-none-match, if-range, purpose-of-use, range",
+    ),
+    ("access-control-max-age", "600"),  # seconds; a page taken off the list may ask so long, and gets no answer
+)
 
 
 def _preflight(scope: Scope, headers: dict[bytes, bytes], foreign: list[tuple[bytes, bytes]]) -> Answer | None:
     """A browser asks, without credentials, whether a page on the list may; all others go on and get their 401."""
     if foreign and scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
-        return Answer(status=204)
+        return Answer(status=204, headers=_PREFLIGHT)
     return None
 
 
@@ -196,11 +211,11 @@ class _Seen:
     """Passes messages on, adds what CORS needs, and remembers status and size for the metrics."""
 
     def __init__(self, send: Send, extra: Iterable[tuple[bytes, bytes]]):
-        self._send, self._extra, self.status, self.bytes = send, list(extra), 200, 0
+        self._send, self._extra, self.status, self.bytes, self.begun = send, list(extra), 200, 0, False
 
     def __call__(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
-            self.status = int(message["status"])
+            self.status, self.begun = int(message["status"]), True
             if self._extra:
                 message["headers"] = [*message["headers"], *self._extra]
         else:

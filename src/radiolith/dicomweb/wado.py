@@ -30,7 +30,7 @@ from radiolith.dicomweb.resources import (
     ranged,
     the_one,
 )
-from radiolith.dicomweb.respond import Answer, Streamed, gathered, unchanged
+from radiolith.dicomweb.respond import Answer, Streamed, coding_of, gathered, unchanged
 from radiolith.dicomweb.zipout import zipped
 from radiolith.model import BadInput, Held, LimitExceeded, NotFound, Pixels, Unsupported
 
@@ -159,7 +159,7 @@ async def metadata(call: Call) -> Reply:
     choice = accept.documents(call.accepted(), "the metadata")
     call.check_charset()
     helds = await located(call)
-    tag = etag(helds, choice, call.service)
+    tag = etag(helds, choice, call.service, coding_of(call.headers))
     headers = call.warning_headers()
     if unchanged(call.headers, tag):
         return Answer(status=304, etag=tag, headers=headers)
