@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import os
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
@@ -154,6 +155,8 @@ class Home:
         self.archive, self.identities, self.accounts = (
             self.graph.archive, self.graph.identities, self.graph.accounts,
         )  # fmt: skip
+        gc.collect()
+        gc.freeze()  # what is loaded is not looked through again with every batch
         self.principal: Principal = self.accounts.system("command")
 
     def _decode(self) -> Decoders:
@@ -209,13 +212,18 @@ class Home:
         self._recover()
         graph = self.graph
         verify = Verify(graph.store, graph.keyring, graph.keys, graph.database)
-        return verify.run(read_data=read_data, progress=progress)
+        report = verify.run(read_data=read_data, progress=progress)
+        report.notes += graph.condition.lost_places()
+        return report
 
     def status(self) -> dict[str, Any]:
         return self.graph.condition.look()
 
     def confirm_recovery(self) -> None:
         self.run(self.accounts.confirm_recovery(self.principal))
+
+    def confirm_keyring_places(self) -> None:
+        self.run(self.graph.condition.confirm_places(self.principal))
 
 
 @contextmanager

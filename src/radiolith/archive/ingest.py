@@ -59,7 +59,8 @@ class Door:
 class Ingest:
     def __init__(self, door: Door):
         self._door = door
-        self._buffers = [bytearray(SMALL) for _ in range(BUFFERS)]
+        self._buffers: list[bytearray] = []
+        self._unmade = BUFFERS  # made when first needed: an idle process holds none
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def begin(self, principal: Principal, source: Source, *, transfer_syntax: str | None = None) -> Intake:
@@ -81,15 +82,18 @@ class Ingest:
 
     def lend(self) -> bytearray | None:
         """A buffer, if one is free. A sender from a network never waits for what another sender holds."""
+        if not self._buffers and self._unmade:
+            self._unmade -= 1
+            return bytearray(SMALL)
         return self._buffers.pop() if self._buffers else None
 
     async def borrow(self) -> bytearray:
         """A buffer, waited for: only for those who give it back without hearing from a sender."""
-        while not self._buffers:
+        while (buffer := self.lend()) is None:
             gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(gate)
             await gate
-        return self._buffers.pop()
+        return buffer
 
     def give_back(self, buffer: bytearray) -> None:
         self._buffers.append(buffer)

@@ -32,6 +32,8 @@ def check(
             _tell(title, figures)
         for problem in dict.fromkeys(problems):
             console.say(f"  {problem}")
+        for note in found["checked"]["notes"]:
+            console.say(f"  {note}")
         count = len(problems) + found["checked"]["unlisted"]
         console.say(f"{count:,} problems" if problems else "Everything is there, and right.")
     if problems:
@@ -39,16 +41,16 @@ def check(
 
 
 def _rebuild(home: Path) -> dict[str, Any]:
-    from radiolith import app
+    from radiolith.home import rebuild
 
     with console.progress("Rebuilding the index", "objects") as report:
-        return dataclasses.asdict(app.rebuild(home, lambda so_far: report(so_far.objects, None, "")))
+        return dataclasses.asdict(rebuild(home, lambda so_far: report(so_far.objects, None, "")))
 
 
 def _check(home: Path, read_data: bool) -> dict[str, Any]:
-    from radiolith import app
+    from radiolith.home import open_home
 
-    with app.open_home(home) as opened, console.progress("Checking", "records") as report:
+    with open_home(home) as opened, console.progress("Checking", "records") as report:
         found = opened.check(read_data=read_data, progress=lambda so_far: report(so_far.records, None, ""))
     return dataclasses.asdict(found)
 

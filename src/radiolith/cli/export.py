@@ -21,9 +21,9 @@ def export(
     as_json: options.AsJson = False,
 ) -> None:
     """Write studies to a folder, one file an instance; what is there already is passed over."""
-    from radiolith import app
+    from radiolith.home import open_home
 
-    with app.open_home(home) as opened, console.progress("Exporting", "objects") as report:
+    with open_home(home) as opened, console.progress("Exporting", "objects") as report:
         summary = opened.export(
             study or [], target, original=original, progress=lambda so_far: report(so_far.files, None, "")
         )

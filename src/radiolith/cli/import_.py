@@ -24,9 +24,9 @@ def import_(
     as_json: options.AsJson = False,
 ) -> None:
     """Take images in. Run again after an interruption: what was taken is passed over."""
-    from radiolith import app
+    from radiolith.home import open_home
 
-    with app.open_home(home) as opened, console.progress("Importing", "files") as report:
+    with open_home(home) as opened, console.progress("Importing", "files") as report:
         summary = opened.import_paths(paths, lambda so_far: report(so_far.files + so_far.resumed, None, ""))
     if as_json:
         console.give_json(dataclasses.asdict(summary))

@@ -25,9 +25,9 @@ def init(
     ] = None,
 ) -> None:
     """Make a home: settings, keys, an empty index and a tier."""
-    from radiolith import app
+    from radiolith.home import initialise
 
-    made = app.initialise(home, join=join)
+    made = initialise(home, join=join)
     if join is not None:
         console.say(f"{made.home} is a node of the archive now. Start it:")
         console.say()

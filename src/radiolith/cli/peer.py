@@ -36,9 +36,9 @@ def add(
     tls: Annotated[bool, typer.Option("--tls", help="It speaks DICOM over TLS.")] = False,
 ) -> None:
     """Add a node."""
-    from radiolith import app as archive
+    from radiolith.home import open_home
 
-    with archive.open_home(context.obj) as home:
+    with open_home(context.obj) as home:
         about: dict[str, object] = {"aet": aet, "address": address, "port": port, "tls": tls}
         home.run(home.accounts.add_peer(home.principal, name, about))
     console.say(f"{name} is {aet} at {address}:{port}{' with TLS' if tls else ''}.")
@@ -47,9 +47,9 @@ def add(
 @app.command("list")
 def list_(context: typer.Context, as_json: options.AsJson = False) -> None:
     """The nodes known."""
-    from radiolith import app as archive
+    from radiolith.home import open_home
 
-    with archive.open_home(context.obj) as home:
+    with open_home(context.obj) as home:
         peers = home.run(home.accounts.peers(home.principal))
     fields = ("aet", "address", "port", "tls")
     rows = [{"name": peer.name} | {field: peer.more.get(field) for field in fields} for peer in peers]
@@ -63,8 +63,8 @@ def list_(context: typer.Context, as_json: options.AsJson = False) -> None:
 @app.command()
 def remove(context: typer.Context, name: Name) -> None:
     """Forget a node."""
-    from radiolith import app as archive
+    from radiolith.home import open_home
 
-    with archive.open_home(context.obj) as home:
+    with open_home(context.obj) as home:
         home.run(home.accounts.remove_peer(home.principal, name))
     console.say(f"{name} is forgotten.")

@@ -31,9 +31,9 @@ def _home(context: typer.Context, home: options.Home) -> None:
 
 @contextmanager
 def _opened(context: typer.Context) -> Generator[Home, None, None]:
-    from radiolith import app as archive
+    from radiolith.home import open_home
 
-    with archive.open_home(context.obj) as opened:
+    with open_home(context.obj) as opened:
         yield opened
 
 

@@ -21,13 +21,19 @@ def status(
             "--confirm-recovery-saved", help="The recovery file lies in a safe place that is not this machine."
         ),
     ] = False,
+    confirm_keyring_places: Annotated[
+        bool,
+        typer.Option("--confirm-keyring-places", help="Somebody has looked why a place of the keyring was lost."),
+    ] = False,
 ) -> None:
     """How the archive is. Exit code 1 when it is red."""
-    from radiolith import app
+    from radiolith.home import open_home
 
-    with app.open_home(home) as opened:
+    with open_home(home) as opened:
         if confirm_recovery_saved:
             opened.confirm_recovery()
+        if confirm_keyring_places:
+            opened.confirm_keyring_places()
         found = opened.status()
     if as_json:
         console.give_json(found)

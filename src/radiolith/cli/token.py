@@ -29,9 +29,9 @@ def token(
         return
     if role is None:
         raise typer.BadParameter("give the role of the new token with --role, or say 'list' or 'revoke'")
-    from radiolith import app as archive
+    from radiolith.home import open_home
 
-    with archive.open_home(home) as opened:
+    with open_home(home) as opened:
         secret = opened.run(opened.accounts.add_token(opened.principal, name, role))
     console.give(secret)
 
@@ -39,9 +39,9 @@ def token(
 @app.command("list")
 def list_(context: typer.Context, as_json: options.AsJson = False) -> None:
     """The tokens there are, without their secrets."""
-    from radiolith import app as archive
+    from radiolith.home import open_home
 
-    with archive.open_home(context.obj) as home:
+    with open_home(context.obj) as home:
         tokens = home.run(home.accounts.tokens(home.principal))
     rows = [
         {
@@ -69,9 +69,9 @@ def revoke(
     token: Annotated[str, typer.Argument(metavar="ID|NAME", help="As `list` shows it.")],
 ) -> None:
     """Take a program's access away. Running servers refuse the token within a second."""
-    from radiolith import app as archive
+    from radiolith.home import open_home
 
-    with archive.open_home(context.obj) as home:
+    with open_home(context.obj) as home:
         gone = home.run(home.accounts.revoke_token(home.principal, token))
     console.say(f"{gone.name} ({gone.id}) is revoked.")
 

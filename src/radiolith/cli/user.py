@@ -29,12 +29,12 @@ def add(
     ] = False,
 ) -> None:
     """Add a person. Prints a password made for them, unless one was given."""
-    from radiolith import app as archive
+    from radiolith.home import open_home
 
     given = sys.stdin.readline().rstrip("\r\n") if password_stdin else ""
     if password_stdin and not given:
         raise typer.BadParameter("there is no password on the standard input")
-    with archive.open_home(context.obj) as home:
+    with open_home(context.obj) as home:
         password = home.run(home.accounts.add_user(home.principal, name, role, given))
     if password_stdin:
         console.complain(f"{name} may sign in.")
@@ -46,9 +46,9 @@ def add(
 @app.command("list")
 def list_(context: typer.Context, as_json: options.AsJson = False) -> None:
     """Who may sign in."""
-    from radiolith import app as archive
+    from radiolith.home import open_home
 
-    with archive.open_home(context.obj) as home:
+    with open_home(context.obj) as home:
         users = home.run(home.accounts.users(home.principal))
     rows = [(user.name, user.role, datetime.fromtimestamp(user.at / 1_000_000, UTC).date()) for user in users]
     if as_json:
@@ -60,8 +60,8 @@ def list_(context: typer.Context, as_json: options.AsJson = False) -> None:
 @app.command()
 def remove(context: typer.Context, name: Name) -> None:
     """Take a person's access away, open sessions included."""
-    from radiolith import app as archive
+    from radiolith.home import open_home
 
-    with archive.open_home(context.obj) as home:
+    with open_home(context.obj) as home:
         home.run(home.accounts.remove_user(home.principal, name))
     console.say(f"{name} may no longer sign in.")
