@@ -39,6 +39,7 @@ from radiolith.storage.backends.steps_file import open_steps
 from radiolith.storage.blobs import Log, microseconds
 from radiolith.storage.cache import Cache
 from radiolith.storage.keyring import Keyring
+from radiolith.storage.lost_places import LostPlaces
 from radiolith.storage.tiers import open_backend, open_keyring
 from radiolith.storage.pool import keep_freed_memory
 from radiolith.trust import access
@@ -94,10 +95,9 @@ def build(
     database = open_database(settings.database.url)
     steps = open_steps(name)  # one counter for all that this process writes and syncs
     store = Log(open_backend(settings.tiers.hot, steps=steps), pool_bytes=settings.limits.pool_bytes)
-    for url in settings.keys.keyring:
-        if not create and url.startswith("file://") and not Path(url.removeprefix("file://")).exists():
-            log.warning("a place of the keyring was missing and is made again from the others", place=url)
-    keyring = open_keyring(settings.keys.keyring, settings.tiers.hot, steps=steps)
+    lost = LostPlaces(settings.home, clock)
+    noted = _nothing_lost if create else lost.note  # a node that joins has places of its own to make
+    keyring = open_keyring(settings.keys.keyring, settings.tiers.hot, steps=steps, lost=noted)
     keys = Keys(read_root_key(Path(settings.keys.root)), keyring)
     keys.follow_from(_named_scopes(database))
     committer = Committer(commit.Parts(keys, store, database), name, settings.limits.pool_bytes, clock)
@@ -118,7 +118,7 @@ def build(
         quarantine=Sidelined(database, reading, committer, reads, clock),
     )
     accounts = Accounts(database, reading, committer, reads, clock)
-    condition = Condition(Watched(settings, database, store, accounts, reading, clock))
+    condition = Condition(Watched(settings, database, store, accounts, reading, lost, reads, clock))
     return Graph(
         settings, name, database, store, keyring, keys, committer, archive, Identities(database, settings, clock, reads),
         accounts, condition, reads, Rebuild(store, keys, database, clock), decoding, threads,
@@ -132,6 +132,10 @@ def _named_scopes(database: Database) -> int:
             return segments.next_scope(read)
     except Failure:
         return 0
+
+
+def _nothing_lost(place: str) -> None:
+    """A home in the making has no place to lose."""
 
 
 def no_decoders() -> Decoders:
@@ -148,6 +152,7 @@ def prove(settings: Settings) -> None:
     """Log, keyring and root key are there and belong together: before the index, which is all that is left without them,
     is given up. Raises Unavailable, NotFound, Damaged."""
     open_backend(settings.tiers.hot, create=False).close()
-    keyring = open_keyring(settings.keys.keyring, settings.tiers.hot)
+    lost = LostPlaces(settings.home, microseconds)
+    keyring = open_keyring(settings.keys.keyring, settings.tiers.hot, lost=lost.note)
     if not Keys(read_root_key(Path(settings.keys.root)), keyring).load():
         raise Damaged("the keyring is empty; put a copy of it in one of its places first")

@@ -25,7 +25,7 @@ COMMANDS = {
     "token": {"--home", "--role", "--name"},
     "token list": {"--json"},
     "token revoke": set[str](),
-    "status": {"--home", "--json", "--confirm-recovery-saved"},
+    "status": {"--home", "--json", "--confirm-recovery-saved", "--confirm-keyring-places"},
     "peer": {"--home"},
     "user": {"--home"},
     "quarantine": {"--home"},

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from radiolith.archive.accounts import Accounts
@@ -17,8 +18,11 @@ from radiolith.config import Settings
 from radiolith.index import facts, figures, segments
 from radiolith.index.database import Database
 from radiolith.index.session import Reader
-from radiolith.model import Failure
+from radiolith.model import Failure, Principal
 from radiolith.storage.blobs import Log
+from radiolith.storage.lost_places import LostPlaces
+from radiolith.trust.access import Action, require
+from radiolith.trust.audit import ReadAudit
 
 NODE_SILENT = 120_000_000  # microseconds after which a node's word is too old
 COUNTED = 30.0  # seconds the numbers of studies and instances are good for
@@ -34,6 +38,8 @@ class Watched:
     store: Log
     accounts: Accounts
     reading: Reading
+    lost: LostPlaces
+    trail: ReadAudit
     clock: Callable[[], int]
 
 
@@ -71,6 +77,26 @@ class Condition:
             self._counted = (time.monotonic(), figures.held(read, tenant))
         return self._counted[1]
 
+    def lost_places(self) -> list[str]:
+        """A sentence for each place of the keyring that had to be made again, until `confirm_places`. Blocks."""
+        try:
+            known = self._watched.lost.known()
+        except OSError as error:
+            return [f"the home cannot be read: {error.strerror}"]
+        return [
+            f"the keyring's place {one.place} was missing or damaged on {_day(one.at)} and was made again from the others; look"
+            " why, then say so with radiolith status --confirm-keyring-places"
+            for one in known
+        ]
+
+    async def confirm_places(self, principal: Principal) -> None:
+        """Somebody has looked after the places that were lost. On record before they are forgotten."""
+        require(principal, Action.ACCOUNTS)
+        known = await self._watched.reading.run(self._watched.lost.known)
+        if known:
+            await self._watched.trail.note(principal, "", "keyring places", len(known), action="confirm-keyring-places")
+            await self._watched.reading.run(self._watched.lost.seen_to)
+
     def look(self) -> dict[str, Any]:
         """Blocks."""
         watched = self._watched
@@ -101,6 +127,7 @@ class Condition:
                     reasons += [_red(problem) for problem in json.loads(node.body or "{}").get("problems", [])]
         except Failure:
             pass  # told above
+        reasons += [_amber(text) for text in self.lost_places()]
         if held.get("conflicts"):
             reasons.append(_amber(f"{held['conflicts']} instances wait for a choice between two contents"))
         reasons.append(_amber("one copy of each object is kept; add a backup or a mirror"))
@@ -113,6 +140,10 @@ class Condition:
             "storage": watched.store.status(),
             "at": watched.clock(),
         }
+
+
+def _day(at: int) -> str:
+    return datetime.fromtimestamp(at // 1_000_000, UTC).date().isoformat()
 
 
 def _amber(text: str) -> dict[str, str]:

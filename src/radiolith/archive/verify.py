@@ -38,6 +38,7 @@ class CheckReport:
     keys: int = 0
     unlisted: int = 0
     problems: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])  # right again, but somebody should know what happened
 
     def add(self, problem: str) -> None:
         if len(self.problems) < PROBLEMS:

@@ -27,9 +27,16 @@ Propose = Callable[[Sequence[Entry]], Sequence[bytes]]
 
 class Keyring:
     """`seen` is the position up to which `propose` was shown everything; a caller that has read all entries may set
-    it."""
+    it. `lost` is told the name of a place that is missing or damaged, before it is made again from the others."""
 
-    def __init__(self, places: Sequence[KeyringPlace], *, clock: Callable[[], int], random: Callable[[int], bytes]):
+    def __init__(
+        self,
+        places: Sequence[KeyringPlace],
+        *,
+        clock: Callable[[], int],
+        random: Callable[[int], bytes],
+        lost: Callable[[str], None] = lambda _: None,
+    ):
         if len(places) < 2:
             raise ValueError("a keyring lies in two places or more")
         self._places = list(places)
@@ -39,13 +46,13 @@ class Keyring:
         self._end = -1  # entries durable in every place, as far as this process knows; -1: look again
         self._suspect: int | None = None  # from here on a sync failed: what reads back may be absent on the disk
         self.seen = 0
-        self.id = self._open(clock, random)
+        self.id = self._open(clock, random, lost)
         with self._locked():
             self._settle()
 
     # ------------------------------------------------------------ opening
 
-    def _open(self, clock: Callable[[], int], random: Callable[[int], bytes]) -> bytes:
+    def _open(self, clock: Callable[[], int], random: Callable[[int], bytes], lost: Callable[[str], None]) -> bytes:
         """Make missing places, mend damaged headers, and agree on one id."""
         headers = [place.header() for place in self._places]
         valid = {identity: header for header in headers if header and (identity := _identity(header))}
@@ -57,11 +64,13 @@ class Keyring:
         for place, header in zip(self._places, headers, strict=True):
             if header == wanted:
                 continue
+            if valid:
+                lost(place.name)
             there = place.create(wanted)
             if _identity(there) is None:
                 place.replace_header(wanted)
             elif there != wanted:  # another process made the keyring at this moment: its header holds
-                return self._open(clock, random)
+                return self._open(clock, random, lost)
         identity = _identity(wanted)
         assert identity is not None
         return identity

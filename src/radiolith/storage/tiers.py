@@ -49,15 +49,17 @@ def open_keyring(
     steps: Steps | None = None,
     clock: Callable[[], int] = microseconds,
     random: Callable[[int], bytes] = os.urandom,
+    lost: Callable[[str], None] = lambda _: None,
 ) -> Keyring:
     """The keyring in places given as URLs; those in an object store use the credentials of `tier`.
 
     A file URL names the keyring's file. Object stores come first whatever the order given: several nodes share them,
-    so they must decide who was first; files mirror them. Missing places are made and filled.
+    so they must decide who was first; files mirror them. Missing places are made and filled, after `lost` was told of those
+    that others show to have been there.
     """
     opened = [_place(url, tier, steps) for url in places]
     ordered = sorted(opened, key=lambda place: not place.shared)
-    return Keyring(ordered, clock=clock, random=random)
+    return Keyring(ordered, clock=clock, random=random, lost=lost)
 
 
 def _place(url: str, tier: Tier, steps: Steps | None) -> KeyringPlace:
