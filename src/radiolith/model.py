@@ -277,6 +277,14 @@ class Page:
     warnings: tuple[str, ...] = ()  # ignored keys, in words (HTTP Warning 299)
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many results a query has: exactly `number`, or at least that many where counting stopped."""
+
+    number: int
+    exact: bool
+
+
 # ---------------------------------------------------------------- what can fail
 
 

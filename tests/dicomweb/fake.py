@@ -17,6 +17,7 @@ from radiolith.model import (
     BadInput,
     Blob,
     Conflict,
+    Count,
     Failure,
     Held,
     Identity,
@@ -85,6 +86,8 @@ class FakeArchive:
         self.quarantined: list[bytes] = []
         self.queries: list[Query] = []
         self.pages: list[Page] = []
+        self.counted: list[Query] = []
+        self.total = Count(0, True)
         self.begun = self.aborted = 0
         self.decodable = True
         self.ingest_failure: Failure | None = None
@@ -143,6 +146,10 @@ class FakeArchive:
     async def search(self, principal: Principal, query: Query) -> Page:
         self.queries.append(query)
         return self.pages.pop(0) if self.pages else Page([], False)
+
+    async def count(self, principal: Principal, query: Query) -> Count:
+        self.counted.append(query)
+        return self.total
 
     # ------------------------------------------------------------ retrieve
 

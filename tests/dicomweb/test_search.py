@@ -8,7 +8,7 @@ import pytest
 
 from radiolith.dicomweb.routes import Edge
 from radiolith.dicomweb.rows import rows_json
-from radiolith.model import BadInput, Level, Match, Page, Row
+from radiolith.model import BadInput, Count, Level, Match, Page, Row
 from tests.dicomweb.driver import ask
 from tests.dicomweb.fake import FakeArchive
 
@@ -198,6 +198,44 @@ async def test_too_broad(edge: Edge, archive: FakeArchive) -> None:
 
     archive.search = search  # type: ignore[method-assign, assignment]
     assert (await ask(edge, "GET", "/studies?00091001=x")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("target", "page", "counted", "name", "value"),
+    [
+        ("/studies?totalcount=true", Page([row(1), row(2)], False), None, "x-total-count", "2"),
+        ("/studies?totalcount=true", Page([], False), None, "x-total-count", "0"),
+        ("/studies?totalcount=true&offset=7", Page([row(1)], False), None, "x-total-count", "8"),
+        ("/studies?totalcount=true&offset=7", Page([], False), Count(3, True), "x-total-count", "3"),
+        ("/studies?totalcount=true&limit=1", Page([row(1)], True, "c"), Count(41, True), "x-total-count", "41"),
+        ("/studies?totalcount=true&cursor=c", Page([row(1)], False), Count(41, True), "x-total-count", "41"),
+        ("/studies?totalcount=true", Page([row(1)], True, "c"), Count(9000, False), "x-total-count-at-least", "9000"),
+        (
+            "/studies?totalcount=true&offset=4",
+            Page([row(1)], True, "c"),
+            Count(0, False),
+            "x-total-count-at-least",
+            "6",
+        ),
+    ],
+)
+async def test_the_number_of_all_results(
+    edge: Edge, archive: FakeArchive, target: str, page: Page, counted: Count | None, name: str, value: str
+) -> None:
+    """Only on request, and only counted where the page itself does not tell."""
+    archive.pages, archive.total = [page], counted or Count(-1, True)
+    reply = await ask(edge, "GET", target)
+    assert {n: v for n, v in reply.headers.items() if n.startswith("x-total")} == {name: value}
+    assert len(archive.counted) == (counted is not None)
+    assert "warning" not in reply.headers or "additional" in reply.headers["warning"]
+
+
+async def test_nothing_is_counted_unasked(edge: Edge, archive: FakeArchive) -> None:
+    for end in ("", "?totalcount=false"):
+        archive.pages = [Page([row(1)], True, "c")]
+        reply = await ask(edge, "GET", "/studies" + end)
+        assert not archive.counted and not any(name.startswith("x-total") for name in reply.headers)
+    assert (await ask(edge, "GET", "/studies?totalcount=yes")).status == 400
 
 
 async def test_rejected_view(edge: Edge, archive: FakeArchive) -> None:

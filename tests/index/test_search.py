@@ -10,7 +10,7 @@ import pytest
 from radiolith.index import facts, instances, search
 from radiolith.index.database import Database
 from radiolith.index.search import search as find
-from radiolith.model import BadInput, Fact, Identity, Incoming, Level, LimitExceeded, Match, Page, Query
+from radiolith.model import BadInput, Count, Fact, Identity, Incoming, Level, LimitExceeded, Match, Page, Query
 from tests import campaign
 from tests.index.conftest import TENANT
 from tests.index.objects import CLASSES, Maker
@@ -22,6 +22,11 @@ UID = {Level.STUDY: 0x0020000D, Level.SERIES: 0x0020000E, Level.INSTANCE: 0x0008
 def ask(database: Database, query: Query) -> Page:
     with database.read(20) as read:
         return find(read, TENANT.id, query)
+
+
+def total(database: Database, query: Query) -> Count:
+    with database.read(20) as read:
+        return search.count(read, TENANT.id, query)
 
 
 def by(level: Level = Level.STUDY, /, **keys: str) -> Query:
@@ -138,6 +143,7 @@ def test_search_agrees_with_the_oracle(fresh: Callable[[str], Database]) -> None
             for database in databases:
                 found = uids(ask(database, asked), asked.level)
                 assert len(found) == len(set(found)), asked
+                assert total(database, asked) == Count(len(found), True), asked
                 assert set(found) == wanted, (database.dialect, asked)
         assert hits > queries // worlds // 4  # the campaign asks for things that exist
 
@@ -304,6 +310,22 @@ def test_a_condition_without_index_looks_at_so_many_studies(
         ask(database, by(PatientName="*nobody"))
     assert ask(database, by(PatientSex="M", StudyDate="20230101")).rows == []
     assert len(ask(database, by(PatientSex="M", PatientID="ID0")).rows) == 1
+
+
+def test_counting_stops(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At COUNTED_MAX matches, and where a condition without index has looked at as much as it may."""
+    studies(database, *({"sex": "M" if number < 3 else "F"} for number in range(8)))
+    everything = Query(Level.STUDY)
+    assert total(database, everything) == total(database, Query(Level.STUDY, limit=2, offset=5)) == Count(8, True)
+    assert total(database, by(PatientSex="M")) == Count(3, True)
+    monkeypatch.setattr(search, "COUNTED_MAX", 8)
+    assert total(database, everything) == Count(8, True)
+    monkeypatch.setattr(search, "COUNTED_MAX", 7)
+    assert total(database, everything) == Count(7, False)
+    monkeypatch.setattr(search, "CANDIDATES_MAX", 4)
+    assert total(database, by(PatientSex="M")) == Count(0, False)
+    with pytest.raises(BadInput):
+        total(database, by(StudyDate="x"))
 
 
 def test_a_page_is_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

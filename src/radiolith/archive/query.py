@@ -19,7 +19,7 @@ from radiolith.dicom.json import to_json
 from radiolith.index import instances, search
 from radiolith.index.attributes import is_indexed
 from radiolith.index.database import Database
-from radiolith.model import BadInput, Damaged, Held, Level, LimitExceeded, Page, Principal, Row
+from radiolith.model import BadInput, Count, Damaged, Held, Level, LimitExceeded, Page, Principal, Row
 from radiolith.model import Query as Wanted
 from radiolith.trust.access import Action, require
 from radiolith.trust.audit import ReadAudit
@@ -38,6 +38,16 @@ class Query:
         page = await self._run(lambda: self._page(principal.tenant.id, query))
         await self._audit.note(principal, "", "query", len(page.rows))
         return page
+
+    async def count(self, principal: Principal, query: Wanted) -> Count:
+        """How many match in all, bounded (`index.search.count`). The search it belongs to is what the trail holds."""
+        require(principal, Action.QUERY)
+
+        def look() -> Count:
+            with self._database.read() as read:
+                return search.count(read, principal.tenant.id, query)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, look)
 
     def _page(self, tenant: int, query: Wanted) -> Page:
         with self._database.read() as read:

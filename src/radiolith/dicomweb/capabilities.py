@@ -23,7 +23,15 @@ OPENAPI = "application/vnd.oai.openapi+json"
 TYPES = ("application/json", WADL, OPENAPI)
 CONFORMANCE = "https://dicom.nema.org/medical/dicom/current/output/html/part18.html"
 
-_SEARCH = ("includefield", "limit", "offset", "fuzzymatching", "emptyvaluematching", "multiplevaluematching")
+_SEARCH = (
+    "includefield",
+    "limit",
+    "offset",
+    "fuzzymatching",
+    "emptyvaluematching",
+    "multiplevaluematching",
+    "totalcount",
+)
 _RENDERED = ("annotation", "quality", "viewport", "window", "iccprofile")
 _REPRESENTATIONS: dict[str, tuple[str, ...]] = {
     "retrieve": ('multipart/related; type="application/dicom"', "application/dicom", "application/zip"),

@@ -5,6 +5,7 @@ the one asked: a key that cannot be matched is named in a Warning, what is no ke
 
 Limits: `limits.results` results a request (a larger `limit` is cut, with a Warning and a link to the next page);
 a search inside one study is answered whole, up to SCOPED_MAX, in pages of PAGE rows so that nothing is held whole.
+How many there are in all is said only on request (`totalcount=true`), and not beyond what may be counted.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PATH_MAX = 8  # levels of a sequence path
 
 RESERVED = frozenset(
     {"includefield", "limit", "offset", "fuzzymatching", "emptyvaluematching", "multiplevaluematching", "accept"}
-    | {"cursor", "charset"}
+    | {"cursor", "charset", "totalcount"}
 )
 _STUDY, _SERIES = 0x0020000D, 0x0020000E
 
@@ -62,6 +63,8 @@ async def _search(call: Call, level: Level) -> Reply:
     page = await call.archive.query.search(call.principal, first)
     call.warnings += page.warnings
     headers = _following(call, query, page, cut, in_pages)
+    if _flag(call, "totalcount"):
+        headers.append(await _total(call, query, page))
     if not page.rows:  # PS3.18 table 10.6.3-1: nothing found is 204
         return Answer(status=204, headers=headers)
     pages = _pages(call, first, page, query.limit if in_pages else len(page.rows))
@@ -72,6 +75,17 @@ async def _search(call: Call, level: Level) -> Reply:
     if not (in_pages and page.more):
         return Answer(rows_json(page.rows, level, call.service), choice.media, headers=headers, coding=True)
     return Streamed(_json_pieces(call, level, pages), choice.media, headers=headers, coding=True)
+
+
+async def _total(call: Call, query: Query, page: Page) -> tuple[str, str]:
+    """How many match, where the client asked: of a page that is the last one it is known, else it is counted."""
+    seen = query.offset + len(page.rows)
+    if not page.more and not query.cursor and (page.rows or not query.offset):
+        return ("x-total-count", str(seen))
+    counted = await call.archive.query.count(call.principal, query)
+    if counted.exact:
+        return ("x-total-count", str(counted.number))
+    return ("x-total-count-at-least", str(max(counted.number, seen + page.more)))
 
 
 def _following(call: Call, query: Query, page: Page, cut: bool, in_pages: bool) -> list[tuple[str, str]]:

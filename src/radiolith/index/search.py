@@ -16,7 +16,7 @@ no statistic can change it. Results come by study date, latest first, then by ro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from radiolith.index.attributes import BY_PATH, Matching
@@ -25,13 +25,14 @@ from radiolith.index.matching import Condition, Context, Driver, compile_key
 from radiolith.index.patterns import Sql, all_of, date_bounds, days_between
 from radiolith.index.rows import KEYS, Answer, up_to, wanted
 from radiolith.index.session import Reader
-from radiolith.model import BadInput, Level, LimitExceeded, Page, Query
+from radiolith.model import BadInput, Count, Level, LimitExceeded, Page, Query
 
 OFFSET_MAX = 10_000  # rows skipped by counting; beyond, the continuation costs nothing
 LIMIT_MAX = 5_000  # rows of one page, a row is about 2 KiB
 CANDIDATES_MAX = 20_000  # studies a condition without index may look at: 50 ms
 CANDIDATES_FIRST = 500  # looked at first: a condition that most studies satisfy fills its page from these
 MATCHES_MAX = 64  # keys of one query
+COUNTED_MAX = 10_000  # matches counted for a client that asks how many there are: two of the largest pages
 
 _WALK = 40  # rank of a walk along dates: anything with an index of its own is better
 
@@ -39,6 +40,15 @@ _WALK = 40  # rank of a walk along dates: anything with an index of its own is b
 def search(read: Reader, tenant_id: int, query: Query) -> Page:
     """One page. Raises BadInput for a value that cannot be matched, LimitExceeded for offset, time or breadth."""
     return _Search(read, tenant_id, query).run()
+
+
+def count(read: Reader, tenant_id: int, query: Query) -> Count:
+    """How many match in all, whatever page is asked for; stops at COUNTED_MAX, and where a search would be refused.
+
+    It is the search itself without what is returned, so it costs what a page of COUNTED_MAX rows costs in the database, and
+    as that: never more the more is held. Raises BadInput as `search`.
+    """
+    return _Search(read, tenant_id, replace(query, cursor="", offset=0)).count()
 
 
 def _name(path: tuple[int, ...]) -> str:
@@ -83,6 +93,15 @@ class _Search:
         keys = len(KEYS[query.level])
         cursor = cursor_of(found[-1][:keys]) if more else ""
         return Page(answer.rows(self.read, found), more, cursor, tuple(self.warnings))
+
+    def count(self) -> Count:
+        self._check()
+        self._compile_keys()
+        try:
+            found = self._rows(self._plan(), Answer.of(self.read, self.query.level, ()), (), COUNTED_MAX)
+        except LimitExceeded:  # conditions without index looked at as many studies as they may
+            return Count(0, False)
+        return Count(min(len(found), COUNTED_MAX), len(found) <= COUNTED_MAX)
 
     def _check(self) -> None:
         query = self.query
