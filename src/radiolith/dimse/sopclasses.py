@@ -65,6 +65,8 @@ _WAVEFORMS = """1.1.9.1.1 1.1.9.1.2 1.1.9.1.3 1.1.9.1.4 1.1.9.2.1 1.1.9.3.1 1.1.
 _RADIOTHERAPY = " ".join(f"1.1.481.{number}" for number in range(1, 26)) + " 34.7 34.10"
 _PROTOCOLS = "1.1.131 1.1.200.2 1.1.200.8"
 _NON_PATIENT = "1.1.200.1 1.1.200.3 1.1.200.7 1.1.201.1 38.1 39.1 43.1 44.1 45.1"
+# Baggage and materials (DICOS, DICONDE): objects like any other to keep.
+_INSPECTION = """1.1.501.1 1.1.501.2.1 1.1.501.2.2 1.1.501.3 1.1.501.4 1.1.501.5 1.1.501.6 1.1.601.1 1.1.601.2"""
 # Old devices and old archives hold them; never proposed.
 _RETIRED = """1.1.3 1.1.5 1.1.6 1.1.8 1.1.9 1.1.9.1 1.1.10 1.1.11 1.1.12.3 1.1.77.1 1.1.77.2 1.1.88.1 1.1.88.2 1.1.88.3
 1.1.88.4 1.1.129 1.1.12.77 1.1.40 34.1"""
@@ -89,9 +91,11 @@ COMPOSITE_STORAGE = _uids(
 """Current SOP classes of patients' instances (PS3.4 B.5)."""
 NON_PATIENT_STORAGE = _uids(_NON_PATIENT)
 """PS3.4 GG.3."""
+INSPECTION_STORAGE = _uids(_INSPECTION)
+"""Of security screening and of non-destructive testing (NEMA IIC 1, ASTM E2339)."""
 RETIRED_STORAGE = _uids(_RETIRED) + _RETIRED_PRINT
 """Accepted and kept, never proposed (PS3.4 B.6)."""
-STORAGE = COMPOSITE_STORAGE + NON_PATIENT_STORAGE + RETIRED_STORAGE
+STORAGE = COMPOSITE_STORAGE + NON_PATIENT_STORAGE + INSPECTION_STORAGE + RETIRED_STORAGE
 """Every storage SOP class with a name."""
 
 
