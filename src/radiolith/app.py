@@ -238,11 +238,12 @@ def _jobs(node: Node, row: int) -> int:
         stop = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
         objects = node.settings.tiers.hot.url.startswith("s3:")
-        merging = Merging(graph.store, graph.keys, graph.database, microseconds) if objects else None
+        name = f"jobs on {socket.gethostname()}"
+        merging = Merging(graph.store, graph.database, microseconds, f"{name} {os.getpid()}") if objects else None
         verify = Verify(graph.store, graph.keyring, graph.keys, graph.database)
         parts = Parts(
             graph.database, graph.store, graph.committer, graph.archive.commitment, verify, graph.rebuild, merging,
-            microseconds, f"jobs on {socket.gethostname()}",
+            microseconds, name,
         )  # fmt: skip
         try:
             await Housekeeping(parts).run(stop)

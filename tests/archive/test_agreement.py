@@ -158,7 +158,8 @@ async def test_a_row_that_moves_meanwhile_is_looked_up_again(graph: app.Graph, m
     with graph.database.read() as read:
         old = [row for table in places.TABLES for row in places.rows_after(read, table, 0, 100)]
     groups = [info.id for info in graph.store.segments()]
-    moved = {switch.old: switch.new for switch in compact.merge(graph.store, groups, graph.store.backend)}
+    records = [record.place for segment in groups for record in graph.store.records(segment)]
+    moved = dict(zip(records, compact.merge(graph.store, records, graph.store.backend), strict=True))
     with graph.database.write() as tx:
         for row in old:
             assert places.move(tx, row.table, [places.Move(row.row, row.place, moved[row.place])]) == 1

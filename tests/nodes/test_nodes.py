@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from radiolith import app, config
+from radiolith.archive.rebuild import ALIVE, Rebuild
+from radiolith.archive.verify import Verify
+from radiolith.codecs.sandbox import Decoders
+from radiolith.jobs.merging import GRACE, LEASE, SETTLED, Merging
+from radiolith.storage.blobs import microseconds
+from radiolith.storage.cache import Cache
 from tests import campaign, postgres
 from tests.archive.objects import numbered
 from tests.kill.running import Client, Server, StepFile, dataset_of, made_home, run, wait
@@ -118,6 +128,69 @@ def test_killing_a_node_loses_nothing_acknowledged(pair: Pair, tmp_path: Path) -
     finally:
         client.stop()
     print(f"{KILLS} kills of a node, {len(client.acknowledged())} objects acknowledged")
+
+
+@pytest.mark.timeout(0)  # every wait inside has its own end
+def test_small_segments_are_merged_under_two_reading_nodes(pair: Pair) -> None:
+    """What the two have stored so far is merged by a third process, whose clock is ahead; both go on reading, and the
+    old segments go an hour later. tests/jobs has every step of it."""
+    made = [numbered(65, number) for number in range(12)]
+    for number, one in enumerate(made):
+        assert (pair.first, pair.second)[number % 2].store([one[3]]).status == 200
+    stop, rounds = threading.Event(), [0, 0]
+
+    def reads(at: int) -> None:
+        node = (pair.first, pair.second)[at]
+        while not stop.is_set():
+            for one in made:
+                assert dataset_of(node.retrieve(*one[:3]).body) == dataset_of(one[3])
+            rounds[at] += 1
+
+    with ThreadPoolExecutor(2) as readers:
+        reading = [readers.submit(reads, at) for at in range(2)]
+        try:
+            merged, before, after = asyncio.run(_merged(pair))
+            seen = list(rounds)
+            wait(
+                lambda: all(r > s for r, s in zip(rounds, seen, strict=True)) or any(r.done() for r in reading),
+                "readers",
+            )
+        finally:
+            stop.set()
+        for one in reading:
+            one.result()
+    assert merged >= len(made) and after < before - len(made) + 3
+    print(f"{merged} segments of {before} merged, {after} are left; {sum(rounds)} rounds of reading meanwhile")
+
+
+async def _merged(pair: Pair) -> tuple[int, int, int]:
+    """(segments merged, segments before, segments after)."""
+    ahead = SETTLED + 60_000_000
+    settings = config.load(pair.first.home, pair.environ)
+    graph = app.build(settings, "merging", _nothing, Cache(None, bytes(32)))
+
+    def clock() -> int:
+        return microseconds() + ahead
+
+    try:
+        before = len(list(graph.store.segments()))
+        job = Merging(graph.store, graph.database, clock, "the test")
+        assert job.take()
+        Rebuild(graph.store, graph.keys, graph.database, clock).recover(ALIVE)
+        merged = await asyncio.to_thread(job.run)
+        assert len(list(graph.store.segments())) > before, "the old ones stay for a while"
+        ahead += GRACE + LEASE
+        assert job.take()
+        await asyncio.to_thread(job.run)
+        report = await asyncio.to_thread(Verify(graph.store, graph.keyring, graph.keys, graph.database).run)
+        assert report.problems == []
+        return merged, before, len(list(graph.store.segments()))
+    finally:
+        await graph.close()
+
+
+def _nothing() -> Decoders:
+    raise AssertionError("nothing is decoded here")
 
 
 def test_an_archive_that_is_not_there_cannot_be_joined(pair: Pair, tmp_path: Path) -> None:

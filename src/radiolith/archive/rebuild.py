@@ -261,11 +261,12 @@ class Rebuild:
         if not objects and not sidelined:
             return
         with self._database.write() as tx:
-            instances.insert(tx, objects)
+            verdicts = instances.insert(tx, objects)
             for tenant, row in sidelined:
                 quarantine.add_quarantined(tx, tenant, row)
             if recovered:
-                audit.insert(tx, self._recovered(objects))
+                fresh = [one for one, verdict in zip(objects, verdicts, strict=True) if not verdict.replayed]
+                audit.insert(tx, self._recovered(fresh))  # of a merge that was cut short every copy has its row
         report.objects += len(objects)
         report.quarantined += len(sidelined)
         objects.clear()

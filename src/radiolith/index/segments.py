@@ -91,5 +91,16 @@ def take_lease(tx: Writer, name: str, owner: str, now: int, until: int) -> bool:
     )
 
 
+def renew_lease(tx: Writer, name: str, owner: str, held: int, until: int) -> bool:
+    """Go on holding a lease that `owner` has until `held`: False when anybody has taken it since, `owner` itself
+    included. Whoever writes under a lease does it in a transaction that renews: so two holders cannot overlap."""
+    return bool(
+        tx.run(
+            "UPDATE leases SET until = ? WHERE name = ? AND owner = ? AND until = ?",
+            (until, name, owner, held),
+        )
+    )
+
+
 def drop_lease(tx: Writer, name: str, owner: str) -> None:
     tx.run("DELETE FROM leases WHERE name = ? AND owner = ?", (name, owner))

@@ -29,7 +29,6 @@ AUDIT = 4.0  # with AUDIT_AGE: the last ten seconds of read audit are all a lost
 AUDIT_AGE = 4_000_000  # microseconds; a transaction with an older row has ended by then
 SWEEP = 30.0
 MERGE = 20.0
-LEASE = 120_000_000  # microseconds a node may be silent before another merges
 log = structlog.get_logger()
 
 
@@ -123,13 +122,8 @@ class Housekeeping:
         await parts.commitment.resume()
 
     async def _merge(self) -> None:
-        parts, now = self._parts, self._parts.clock()
-        assert parts.merging is not None
-
-        def lease() -> bool:
-            with parts.database.write() as tx:
-                return segments.take_lease(tx, "merge", parts.node, now, now + LEASE)
-
-        if await asyncio.to_thread(lease):
-            await asyncio.to_thread(parts.rebuild.recover, ALIVE)  # what dead nodes left
-            await asyncio.to_thread(parts.merging.run)
+        merging = self._parts.merging
+        assert merging is not None
+        if await asyncio.to_thread(merging.take):
+            await asyncio.to_thread(self._parts.rebuild.recover, ALIVE)  # what dead nodes left
+            await asyncio.to_thread(merging.run)

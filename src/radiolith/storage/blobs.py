@@ -20,7 +20,7 @@ from radiolith.storage.crypto import ChunkOpener, chunk_span, open_meta
 from radiolith.storage.drafts import SMALL, Draft
 from radiolith.storage.format import CHUNK, RECORD_HEADER_SIZE, TAG, Buffer, Entry, Malformed
 from radiolith.storage.pool import POOL_BYTES, Pool
-from radiolith.storage.segments import Read, Record, read_footer, read_record
+from radiolith.storage.segments import Read, Record, read_footer, read_record, verify_record
 from radiolith.storage.survey import entries_of
 
 _SCRATCH = 16 * (CHUNK + TAG)  # bytes of ciphertext a reading thread keeps: ranges up to 1 MiB need no fresh memory
@@ -127,6 +127,13 @@ class Log:
         """The record at a place, as its trailer describes it. Raises Damaged, NotFound."""
         try:
             return read_record(self._reader(place.segment), place.segment, place.offset, place.length)
+        except Malformed as problem:
+            raise Damaged(f"A record is damaged: {problem}") from None
+
+    def verify(self, place: Place) -> None:
+        """Look at every byte of a record, without keys. Raises Damaged, NotFound."""
+        try:
+            verify_record(self._reader(place.segment), place.segment, place.offset, place.length)
         except Malformed as problem:
             raise Damaged(f"A record is damaged: {problem}") from None
 

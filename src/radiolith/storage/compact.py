@@ -7,25 +7,15 @@ are byte-identical, so a crash between copying and switching leaves copies a reb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 
 from radiolith.model import Damaged, Place
 from radiolith.storage.backends import Backend, SegmentInfo
-from radiolith.storage.blobs import Log, Record
+from radiolith.storage.blobs import Log
 from radiolith.storage.format import MAX_RECORDS, SEGMENT_BYTES
 
 SMALL_SEGMENT = SEGMENT_BYTES // 4  # bytes; smaller ones are worth merging
 FEWEST = 8  # segments in one merge: fewer are left until more have come together
-
-
-@dataclass(frozen=True, slots=True)
-class Switch:
-    """One record's move: the row that names `old` is to name `new`."""
-
-    object_id: bytes
-    old: Place
-    new: Place
 
 
 def choose(
@@ -47,22 +37,16 @@ def choose(
         yield group
 
 
-def merge(
-    source: Log, segments: Sequence[bytes], target: Backend, wanted: Callable[[Record], bool] = lambda _: True
-) -> list[Switch]:
-    """Copy the wanted records of some segments into new ones of `target`, durable on return. Raises Damaged when a
+def merge(source: Log, records: Sequence[Place], target: Backend) -> list[Place]:
+    """Copy whole records into new segments of `target`, durable on return; where each lies now. Raises Damaged when a
     record cannot be read (then nothing of its segment may be deleted), NoSpace, Unavailable."""
-    records = [record for segment in segments for record in source.records(segment) if wanted(record)]
-    switches: list[Switch] = []
+
+    def fill(place: Place, offset: int, into: memoryview) -> None:
+        source.backend.read_into(place.segment, place.offset + offset, into)
+
+    copies: list[Place] = []
     for at in range(0, len(records), MAX_RECORDS):
-        part = records[at : at + MAX_RECORDS]
-
-        def fill(place: Place, offset: int, into: memoryview) -> None:
-            source.backend.read_into(place.segment, place.offset + offset, into)
-
-        places = target.merge([record.place for record in part], fill)
-        for record, new in zip(part, places, strict=True):
-            if new.length != record.length:
-                raise Damaged("A copied record has another length")
-            switches.append(Switch(record.object_id, record.place, new))
-    return switches
+        copies += target.merge(records[at : at + MAX_RECORDS], fill)
+    if [copy.length for copy in copies] != [record.length for record in records]:
+        raise Damaged("A copied record has another length")
+    return copies

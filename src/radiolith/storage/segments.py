@@ -40,6 +40,7 @@ from radiolith.storage.format import (
 
 _WINDOW = 1024 * 1024  # bytes read at a time
 _COPY_BATCH = 8 * _WINDOW  # bytes of records in one batch of a merged segment
+_END_TAIL = 8  # bytes of a record's end that its checksum does not cover: itself and the magic
 _GLANCE = 8 * 1024  # bytes read from a record's end: trailer and usual metadata in one read
 
 Read = Callable[[int, int], memoryview]
@@ -121,10 +122,13 @@ def copy_records(
         places.extend(lie)
         yield head
         for source in group:
+            crc = Checksum(source.length)
             for at in range(0, source.length, _WINDOW):
                 piece = window[: min(_WINDOW, source.length - at)]
                 fill(source, at, piece)
+                crc.add(piece)
                 yield piece
+            crc.verify()  # the source is deleted one day: what was altered on its way must not take its place
         yield from padding
 
     for source in sources:
@@ -209,16 +213,35 @@ def read_record(read: Read, segment: bytes, offset: int, length: int) -> Record:
 def verify_record(read: Read, segment: bytes, offset: int, length: int) -> Record:
     """`read_record`, and the checksum over all its bytes; raises Malformed."""
     record = read_record(read, segment, offset, length)
-    crc, at, stop = 0, offset + RECORD_HEADER_SIZE, offset + length - 8
+    checksum, at, stop = Checksum(length), offset, offset + length
     while at < stop:
         piece = read(at, min(_WINDOW, stop - at))
         if not len(piece):
             raise Malformed("record cut short")
-        crc = crc32(piece, crc)
+        checksum.add(piece)
         at += len(piece)
-    if crc != End.parse(read(offset + length - END.size, END.size)).crc:
-        raise Malformed("record: checksum differs")
+    checksum.verify()
     return record
+
+
+class Checksum:
+    """The checksum of a record, fed piece by piece from its first byte to its last."""
+
+    def __init__(self, length: int):
+        self._stop = length - _END_TAIL
+        self._at = self._crc = 0
+        self._end = b""
+
+    def add(self, piece: memoryview) -> None:
+        first, stop = max(0, RECORD_HEADER_SIZE - self._at), max(0, self._stop - self._at)
+        self._crc = crc32(piece[first:stop], self._crc)
+        self._at += len(piece)
+        self._end = (self._end + bytes(piece[-END.size :]))[-END.size :]
+
+    def verify(self) -> None:
+        """Raises Malformed."""
+        if End.parse(self._end).crc != self._crc:
+            raise Malformed("record: checksum differs")
 
 
 def read_footer(read: Read, segment: bytes, size: int) -> Footer:
