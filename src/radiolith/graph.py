@@ -19,6 +19,7 @@ from radiolith.archive.commit import Committer
 from radiolith.archive.commitment import Commitment
 from radiolith.archive.condition import Condition, Watched
 from radiolith.archive.decoding import Decoding
+from radiolith.archive.description import Description
 from radiolith.archive.encodings import Encodings
 from radiolith.archive.ingest import Door, Ingest
 from radiolith.archive.pixels import Pixelwork
@@ -105,13 +106,13 @@ def build(
     access.refusals.append(reads.refused)
     reading = Reading(store, keys, database, threads)
     decoding = Decoding(decoders)
-    pixels = Pixelwork(reading, decoding, cache)
+    description, pixels = Description(reading, cache), Pixelwork(reading, decoding, cache)
     encodings = Encodings(database, reading, pixels, committer, clock)
     door = Door(store, committer, encodings, settings, threads, clock)
     archive = Archive(
         ingest=Ingest(door),
-        query=Query(database, reading, reads, threads),
-        retrieve=Retrieve(database, reading, pixels, reads, cache),
+        query=Query(database, description, reads, threads),
+        retrieve=Retrieve(database, reading, description, pixels, reads),
         remove=Remove(database, reading, committer, reads, clock),
         versions=Versions(database, reading, committer, reads, clock),
         commitment=Commitment(database, reading, reads, clock),

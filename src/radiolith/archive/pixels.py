@@ -136,10 +136,7 @@ class Pixelwork:
             return
         yield _native_element(layout.pixel_tag, target, layout.pixel_length, layout.bits_allocated)
         start, end = layout.pixel_start, layout.pixel_start + layout.pixel_length
-        if is_deflated(layout):
-            yield await self._reading.run(self._reading.value_now, held, start, end)
-            return
-        async for piece in self._reading.stream(held, start, end).chunks():
+        async for piece in self._reading.value(held, start, end).chunks():
             yield piece
         if layout.pixel_length % 2:
             yield b"\0"

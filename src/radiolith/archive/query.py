@@ -7,15 +7,14 @@ scan for a key that has no index, or tell what a tenant other than the principal
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from radiolith.archive.reading import Reading
-from radiolith.dicom.json import to_json
+from radiolith.archive.description import Description
 from radiolith.index import instances, search
 from radiolith.index.attributes import is_indexed
 from radiolith.index.database import Database
@@ -25,12 +24,14 @@ from radiolith.trust.access import Action, require
 from radiolith.trust.audit import ReadAudit
 
 FROM_HEADERS = 500  # rows of a page completed from stored headers; a header costs 0.3 ms
+ROW_BYTES = 4 << 20  # of metadata of one instance; a result of which there are more shows what the index keeps
+PAGE_BYTES = 16 << 20  # of metadata behind one page; 500 usual ones are 5 MB
 _STUDY, _SERIES, _SOP = 0x0020000D, 0x0020000E, 0x00080018
 
 
 class Query:
-    def __init__(self, database: Database, reading: Reading, audit: ReadAudit, threads: Executor):
-        self._database, self._reading, self._audit, self._threads = database, reading, audit, threads
+    def __init__(self, database: Database, description: Description, audit: ReadAudit, threads: Executor):
+        self._database, self._description, self._audit, self._threads = database, description, audit, threads
 
     async def search(self, principal: Principal, query: Wanted) -> Page:
         """One page of matches in a stable order. Raises BadInput for a key that cannot be asked for."""
@@ -53,25 +54,35 @@ class Query:
         with self._database.read() as read:
             page = search.search(read, tenant, query)
             more = () if query.level is Level.PATIENT else tuple(p for p in query.include if not is_indexed(p))
-            if page.rows and (query.include_all or more):
-                if len(page.rows) > FROM_HEADERS:
-                    raise BadInput(f"includefield reads stored headers: ask for at most {FROM_HEADERS} results a page")
-                rows = [self._completed(read, tenant, row, query, more) for row in page.rows]
-                return replace(page, rows=rows)
-        return page
+            if not page.rows or not (query.include_all or more):
+                return page
+            if len(page.rows) > FROM_HEADERS:
+                raise BadInput(f"includefield reads stored headers: ask for at most {FROM_HEADERS} results a page")
+            helds = [self._one(read, tenant, row) for row in page.rows]
+        return replace(page, rows=self._completed(page.rows, helds, query, {path[0] for path in more}))
 
-    def _completed(self, read: object, tenant: int, row: Row, query: Wanted, more: tuple[tuple[int, ...], ...]) -> Row:
-        """The row with what the header of the instance, or of the first one below it, says beside it."""
-        held = self._one(read, tenant, row)
-        if held is None:
-            return row
+    def _completed(self, rows: Sequence[Row], helds: Sequence[Held | None], query: Wanted, more: set[int]) -> list[Row]:
+        """The rows with what the header of each instance, or of the first one below it, says beside them."""
+        completed: list[Row] = []
+        size = 0
+        for row, held in zip(rows, helds, strict=True):
+            document = b"" if held is None else self._document(held)
+            extra = _row(orjson.loads(document)) if document else {}
+            if query.include_all:
+                size += len(document)
+            else:
+                extra = {tag: value for tag, value in extra.items() if tag in more}
+            if size > PAGE_BYTES:
+                raise LimitExceeded("all attributes of so many results are too much at once: ask for smaller pages")
+            completed.append({**extra, **row})
+        return completed
+
+    def _document(self, held: Held) -> bytes:
+        """The metadata as DICOM JSON, or b'' where only the index is left to say what it is."""
         try:
-            header, encoding, tail = self._reading.description_now(held)
-        except (Damaged, LimitExceeded):  # the index still knows what it is; `check` reports the damage
-            return row
-        extra = _row(orjson.loads(to_json(header, encoding, bulk_uri=str, tail=tail)))
-        wanted = extra if query.include_all else {path[0]: extra[path[0]] for path in more if path[0] in extra}
-        return {**wanted, **row}
+            return self._description.row_now(held, ROW_BYTES)
+        except (Damaged, LimitExceeded):  # `check` reports the damage
+            return b""
 
     @staticmethod
     def _one(read: object, tenant: int, row: Row) -> Held | None:

@@ -1,7 +1,8 @@
 """Bytes of held objects, decrypted and verified, as pieces on their way out.
 
 Owns: the path from a Held to plaintext: key, range, read-ahead, the second look when a place has moved. Must never:
-authorise or audit (`retrieve` did), or keep a whole object. Limits: pieces of PIECE bytes, one read ahead per stream.
+authorise or audit (`retrieve` did), or keep a whole object. Limits: pieces of PIECE bytes, one read ahead per stream;
+for metadata a header of up to WHOLE_BYTES is read at once, a longer one through a window.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from radiolith.dicom.frames import (
     table_range,
     unpack_table,
 )
-from radiolith.dicom.inflate import Inflater
-from radiolith.dicom.limits import LIMITS, Unparsable
+from radiolith.dicom.inflate import Inflated
+from radiolith.dicom.limits import Unparsable
 from radiolith.dicom.sniff import actual_encoding
+from radiolith.dicom.window import Data, Window
 from radiolith.index import instances
 from radiolith.index.database import Database
 from radiolith.model import BadInput, Damaged, Held, Layout, LimitExceeded, NotFound, Pixels
@@ -36,10 +38,13 @@ from radiolith.trust.keys import Keys
 P = ParamSpec("P")
 T = TypeVar("T")
 PIECE = 1 << 20  # a multiple of the 64 KiB chunk, so no chunk is opened twice
-HEADER_BYTES = 256 << 20  # largest header held for metadata or rendering
+WHOLE_BYTES = 1 << 20  # of a header read at once for metadata; nearly all are a few KiB
+HEADER_BYTES = 256 << 20  # largest header held for rendering or transcoding
 FRAGMENTS = 500_000  # of one value given as a whole, 100 bytes each in memory
-TAIL_BYTES = 4 << 20  # of elements behind the pixel data
-INFLATED_BYTES = 1 << 30  # of a deflated object, read through for a frame
+INFLATED_BYTES = 1 << 30  # of a deflated object, read through for one frame: about 4 s
+
+_ELEMENT_HEADER = 12  # bytes of the longest one
+_ELEMENT_DELIMITER = 8
 
 
 class Reading:
@@ -122,7 +127,7 @@ class Reading:
         if size > HEADER_BYTES:
             raise LimitExceeded(f"a header may have {HEADER_BYTES} bytes, this one has {size}")
         if is_deflated(layout):
-            return b"".join(self._inflate(held, 0, size))
+            return self._inflated(held).read(0, size)
         return bytes(self.range_now(held, layout.dataset_start, layout.header_end))
 
     async def header(self, held: Held) -> bytes:
@@ -138,54 +143,61 @@ class Reading:
         element = bytes(self.range_now(held, layout.header_end, layout.header_end + 6))
         return header, element[4:6].decode("ascii", "replace")
 
-    def description_now(self, held: Held) -> tuple[bytes, str, bytes]:
+    def description_now(self, held: Held) -> tuple[Data, str, Data]:
         """(the dataset up to and with the pixel data element's own header, its actual encoding, what follows the
-        pixel data) for metadata; blocks."""
+        pixel data) for metadata, to be walked by one thread; blocks."""
         layout = held.layout
-        end = min(layout.header_end + 12, layout.dataset_end)
         if is_deflated(layout):
-            header = b"".join(self._inflate(held, 0, layout.header_end - layout.dataset_start + 12))
-        elif end - layout.dataset_start > HEADER_BYTES:
-            raise LimitExceeded(f"a header may have {HEADER_BYTES} bytes, this one is longer")
+            size = layout.header_end + _ELEMENT_HEADER - layout.dataset_start
+            inflated = self._inflated(held)
+            header: Data = Window(inflated.read, size) if is_large(layout) else inflated.read(0, size)
         else:
-            header = bytes(self.range_now(held, layout.dataset_start, end))
-        return header, written_as(header, layout.transfer_syntax), self.tail_now(held)
+            end = min(layout.header_end + _ELEMENT_HEADER, layout.dataset_end)
+            header = self._part(held, layout.dataset_start, end)
+        tail = self._part(held, *tail_of(layout))
+        return header, written_as(header[:8], layout.transfer_syntax), tail
 
-    def tail_now(self, held: Held) -> bytes:
-        """Elements behind the pixel data: signatures, padding. Longer ones than TAIL_BYTES are left out."""
-        layout = held.layout
-        if layout.pixels is Pixels.NONE or is_deflated(layout):
-            return b""
-        start = layout.pixel_start + layout.pixel_length + (0 if layout.pixels is Pixels.NATIVE else 8)
-        if not start < layout.dataset_end <= start + TAIL_BYTES:
-            return b""
-        return bytes(self.range_now(held, start, layout.dataset_end))
+    def _part(self, held: Held, start: int, stop: int) -> Data:
+        """Payload bytes [start, stop), held only where they are few."""
+        if stop - start <= WHOLE_BYTES:
+            return bytes(self.range_now(held, start, stop)) if start < stop else b""
+        return Window(lambda first, last: bytes(self.range_now(held, start + first, start + last)), stop - start)
 
     def forget_cached(self, held: Held) -> None:
         """Make the next read come from the medium, not from memory, where that can be asked for."""
         self._store.backend.forget(held.blob.place)
 
-    def _inflate(self, held: Held, start: int, stop: int) -> list[bytes]:
-        """Inflated bytes [start, stop) of a deflated dataset; reads and inflates from its beginning."""
-        if stop > INFLATED_BYTES:
-            raise LimitExceeded(f"a deflated object is read up to {INFLATED_BYTES} inflated bytes")
-        layout, inflater, out, at = held.layout, Inflater(LIMITS), list[bytes](), 0
-        for position in range(layout.dataset_start, layout.dataset_end, PIECE):
-            data = self.range_now(held, position, min(layout.dataset_end, position + PIECE))
-            for piece in inflater.feed(memoryview(data)):
-                if at + len(piece) > start:
-                    out.append(piece[max(0, start - at) : stop - at])
-                at += len(piece)
-                if at >= stop:
-                    return out
-        return out
+    def _inflated(self, held: Held) -> Inflated:
+        """A deflated dataset from its first byte on, read from its beginning."""
+        start = held.layout.dataset_start
+        return Inflated(
+            lambda first, last: bytes(self.range_now(held, start + first, start + last)),
+            held.layout.dataset_end - start,
+        )
 
     def value_now(self, held: Held, start: int, stop: int) -> bytes:
-        """Bytes at layout offsets, whether the object is deflated or not; blocks. For values, not for streams."""
-        if is_deflated(held.layout):
-            base = held.layout.dataset_start
-            return b"".join(self._inflate(held, start - base, stop - base))
-        return self.range_now(held, start, stop)
+        """Bytes at layout offsets, whether the object is deflated or not; blocks. For frames, not for streams."""
+        layout = held.layout
+        if not is_deflated(layout):
+            return self.range_now(held, start, stop)
+        base = layout.dataset_start
+        if stop - base > INFLATED_BYTES:
+            raise LimitExceeded(f"frames of a deflated object are read up to {INFLATED_BYTES} inflated bytes")
+        return self._inflated(held).read(start - base, stop - base)
+
+    def value(self, held: Held, first: int, end: int, syntax: str = "") -> Stream:
+        """Bytes [first, end) at layout offsets as a stream; a deflated object is inflated up to there, not held."""
+        if not is_deflated(held.layout):
+            return self.stream(held, first, end, syntax)
+
+        async def opened(start: int, stop: int | None) -> AsyncIterator[bytes]:
+            inflated, base = self._inflated(held), first - held.layout.dataset_start
+            until = end - first if stop is None else min(stop, end - first)
+            for at in range(start, until, PIECE):
+                piece = await self.run(inflated.read, base + at, base + min(until, at + PIECE))
+                yield piece
+
+        return Stream(end - first, syntax, opened)
 
     # ------------------------------------------------------------ frames
 
@@ -245,6 +257,21 @@ class Reading:
             raise NotFound("the fragments of this object cannot be told apart into frames")
         offset, length = table_range(layout, number - 1)
         return unpack_table(self.range_now(held, offset, offset + length))[0]
+
+
+def tail_of(layout: Layout) -> tuple[int, int]:
+    """Where elements behind the pixel data lie (signatures, padding); an empty range where there are none, or where
+    all would have to be inflated to find them."""
+    if layout.pixels is Pixels.NONE or is_deflated(layout):
+        return 0, 0
+    start = layout.pixel_start + layout.pixel_length + (0 if layout.pixels is Pixels.NATIVE else _ELEMENT_DELIMITER)
+    return start, max(start, layout.dataset_end)
+
+
+def is_large(layout: Layout) -> bool:
+    """Whether what metadata are made from is too much to be read at once."""
+    start, stop = tail_of(layout)
+    return max(layout.header_end + _ELEMENT_HEADER - layout.dataset_start, stop - start) > WHOLE_BYTES
 
 
 def is_deflated(layout: Layout) -> bool:

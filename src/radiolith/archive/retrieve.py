@@ -11,18 +11,15 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import islice
 
+from radiolith.archive.description import Description
 from radiolith.archive.pixels import Pixelwork, Recoding
 from radiolith.archive.ports import Rendering, Stream
 from radiolith.archive.reading import Reading, is_deflated
 from radiolith.codecs.registry import SYNTAXES
-from radiolith.dicom.json import find, to_json
-from radiolith.dicom.json_series import SeriesJson
 from radiolith.dicom.part10 import file_meta
-from radiolith.dicom.xml import to_xml
 from radiolith.index import instances
 from radiolith.index.database import Database
 from radiolith.model import Held, LimitExceeded, NotFound, Pixels, Principal, Unsupported
-from radiolith.storage.cache import Cache
 from radiolith.trust.access import Action, require
 from radiolith.trust.audit import ReadAudit
 
@@ -33,8 +30,11 @@ BLOCK_BYTES = 4 << 20  # of objects read together for one client; two blocks are
 
 
 class Retrieve:
-    def __init__(self, database: Database, reading: Reading, pixels: Pixelwork, audit: ReadAudit, cache: Cache):
-        self._database, self._reading, self._pixels, self._audit, self._cache = database, reading, pixels, audit, cache
+    def __init__(
+        self, database: Database, reading: Reading, description: Description, pixels: Pixelwork, audit: ReadAudit
+    ):
+        self._database, self._reading, self._pixels, self._audit = database, reading, pixels, audit
+        self._description = description
 
     # ------------------------------------------------------------ find, authorise, audit
 
@@ -205,73 +205,39 @@ class Retrieve:
     async def metadata(self, held: Held, bulk_base: str, form: str = "json") -> bytes:
         """The dataset without bulk values: one DICOM JSON object, or one Native DICOM Model document.
 
-        bulk_base: what BulkDataURIs start with, to the last slash; the attribute path follows it.
+        bulk_base: what BulkDataURIs start with, to the last slash; the attribute path follows it. For who needs it
+        whole: LimitExceeded beyond DOCUMENT_BYTES of `description`.
         """
-        return await self._reading.run(self._metadata_now, held, bulk_base, form)
+        return await self._reading.run(self._description.whole_now, held, bulk_base, form)
 
-    def _metadata_now(self, held: Held, bulk_base: str, form: str) -> bytes:
-        key = ("metadata", form, bulk_base, held.blob.object_id)
-        found = self._cache.get(key)
-        if found is None:
-            header, encoding, tail = self._reading.description_now(held)
-            make = to_json if form == "json" else to_xml
-            found = make(header, encoding, bulk_uri=lambda path: bulk_base + path, tail=tail)
-            self._cache.put(key, found)
-        return found
+    def metadata_pieces(self, held: Held, bulk_base: str, form: str = "json") -> AsyncIterator[bytes]:
+        """The same for who hands it on, however long it is."""
+        return self._description.pieces(held, bulk_base, form)
 
-    async def series_metadata(self, helds: Sequence[Held], bulk_base: str) -> AsyncIterator[bytes]:
+    def series_metadata(self, helds: Sequence[Held], bulk_base: str) -> AsyncIterator[bytes]:
         """A JSON array over many instances, a block at a time; `bulk_base` has {study} {series} {sop} to fill in."""
-        for at in range(0, len(helds), 64):
-            block = await self._reading.run(self._block, helds[at : at + 64], bulk_base)
-            yield (b"," if at else b"[") + block
-        yield b"]" if helds else b"[]"
+        return self._description.series(helds, bulk_base)
 
-    def _block(self, helds: Sequence[Held], bulk_base: str) -> bytes:
-        key = ("metadata-block", bulk_base, *(held.blob.object_id for held in helds))
-        found = self._cache.get(key)
-        if found is None:
-            series = SeriesJson()
-            found = b",".join(self._one_of_series(series, held, bulk_base) for held in helds)
-            self._cache.put(key, found)
-        return found
-
-    def _one_of_series(self, series: SeriesJson, held: Held, bulk_base: str) -> bytes:
-        header, encoding, tail = self._reading.description_now(held)
-        base = bulk_base.format(**_names(held))
-        return series.to_json(header, encoding, bulk_uri=lambda path: base + path, tail=tail)
+    def bulk_paths(self, held: Held) -> AsyncIterator[str]:
+        """The path of every value that the metadata name by reference, in the order of the elements."""
+        return self._description.paths(held)
 
     async def bulkdata(self, held: Held, path: str) -> Stream:
         """The value a BulkDataURI names: 'pixeldata', or an attribute path like '00420011' or '52009229/1/00082112'."""
-        layout = held.layout
         if path.lower() in ("pixeldata", "7fe00010", "7fe00008", "7fe00009"):
             return await self._pixel_value(held)
-        header, encoding, tail = await self._reading.run(self._reading.description_now, held)
-        base = layout.dataset_start
-        try:
-            start, length, vr = find(header, encoding, path)
-        except NotFound:
-            if not tail:
-                raise
-            start, length, vr = find(tail, encoding, path)
-            base = layout.dataset_end - len(tail)
-        document = _document_type(header, encoding) if path.lower() == "00420011" else ""
-        if is_deflated(layout):
-            stream = _held_bytes(header[start : start + length], encoding)
-        else:
-            first = base + start
-            stream = self._reading.stream(held, first, first + length, encoding)
-        return Stream(stream.size, stream.syntax, stream.open, vr, document)
+        return await self._description.value(held, path)
 
     async def _pixel_value(self, held: Held) -> Stream:
         """All of the pixel data: native as it lies; a video's stream without item headers, ranged."""
         layout = held.layout
         if layout.pixels is Pixels.NONE:
             raise NotFound("this object has no pixel data")
-        if is_deflated(layout):
-            raise Unsupported("pixel data of a deflated object is given by frames, not as one value")
         if layout.pixels is Pixels.NATIVE:
             end = layout.pixel_start + layout.pixel_length
-            return self._reading.stream(held, layout.pixel_start, end, layout.transfer_syntax)
+            return self._reading.value(held, layout.pixel_start, end, layout.transfer_syntax)
+        if is_deflated(layout):
+            raise Unsupported("encapsulated pixel data of a deflated object are not taken apart")
         return await self._reading.run(self._reading.fragments, held)
 
 
@@ -303,16 +269,3 @@ def _held_bytes(data: bytes | bytearray, syntax: str) -> Stream:
         yield data[start:stop] if start or stop is not None else data
 
     return Stream(len(data), syntax, opened)
-
-
-def _names(held: Held) -> dict[str, str]:
-    return {"study": held.identity.study, "series": held.identity.series, "sop": held.identity.sop}
-
-
-def _document_type(header: bytes, encoding: str) -> str:
-    """MIME Type of Encapsulated Document (0042,0012), or '' when it says none."""
-    try:
-        start, length, _ = find(header, encoding, "00420012")
-    except NotFound:
-        return ""
-    return header[start : start + length].decode("ascii", "replace").strip("\0 ")

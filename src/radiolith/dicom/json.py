@@ -1,23 +1,35 @@
 """The DICOM JSON Model of a header (PS3.18 annex F), written straight from its bytes.
 
 Owns: attributes to JSON and the paths of bulk data. Must never: recurse, load pydicom, or put a long binary value in
-line. Memory is the header plus the JSON. Decisions: group lengths are left out (F.2.2); decimal strings keep their
-digits; a DS or IS that is no number stays a string; NaN and infinities are strings, since JSON has no word for them;
-a broken number element becomes UN with its bytes in line; of a repeated element the last one counts.
+line. Memory is the JSON, and the header where it is given as bytes; `piecewise` needs neither. Decisions: group lengths
+are left out (F.2.2); decimal strings keep their digits; a DS or IS that is no number stays a string; NaN and infinities
+are strings, since JSON has no word for them; a broken number element becomes UN with its bytes in line; of a repeated
+element the last one counts.
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from json.encoder import encode_basestring
 from math import isfinite
 
 from radiolith.dicom import charset as charsets
 from radiolith.dicom import syntax, values
 from radiolith.dicom.limits import LIMITS, UNDEFINED, Limits, exceeded
-from radiolith.dicom.tokens import ELEMENT, FRAGMENTS, ITEM_START, ITEM_STOP, PIXELS, SEQUENCE, SEQUENCE_STOP, Tokens
+from radiolith.dicom.tokens import (
+    ELEMENT,
+    FRAGMENTS,
+    ITEM_START,
+    ITEM_STOP,
+    PIXELS,
+    SEQUENCE,
+    SEQUENCE_STOP,
+    Token,
+    Tokens,
+)
 from radiolith.dicom.values import BINARY, NUMBERS
+from radiolith.dicom.window import Data
 from radiolith.model import NotFound, Row
 
 BULK_THRESHOLD = 1024
@@ -26,8 +38,9 @@ BULK_THRESHOLD = 1024
 TEXT_THRESHOLD = 64 * 1024
 """Bytes: the same for texts and numbers, which many clients read only in line."""
 
-_REORDER_MAX = 64 * 1024 * 1024
-"""Bytes of JSON that are sorted out again when a header repeats elements; beyond, the header is refused."""
+_REORDER_MAX = 8 * 1024 * 1024
+"""Bytes of JSON that are sorted out again when a header repeats elements; beyond, the header is refused. Sorting takes
+ten times the memory."""
 
 _PIECES_MAX = 4096
 """Pieces of text that are kept apart before they are joined; a piece costs 100 bytes, whatever it holds."""
@@ -37,12 +50,12 @@ _PATH_MAX = 2 * 64 + 1
 
 
 def to_json(
-    data: bytes,
+    data: Data,
     transfer_syntax: str,
     *,
     bulk_uri: Callable[[str], str],
     bulk_threshold: int = BULK_THRESHOLD,
-    tail: bytes = b"",
+    tail: Data = b"",
     limits: Limits = LIMITS,
 ) -> bytes:
     """One JSON object for a dataset.
@@ -80,7 +93,7 @@ class Writer:
         self.marks: list[Mark] = []
         """Top-level elements with a value of their own, in order."""
 
-    def write(self, data: bytes, tokens: Tokens) -> None:
+    def write(self, data: Data, tokens: Iterable[Token]) -> None:
         out, quick = self._out.append, _QUICK.get
         for kind, tag, vr, start, length, big in tokens:
             if kind == ELEMENT:
@@ -129,7 +142,7 @@ class Writer:
             self._repeats = True
         return name if last >= 0 else name[1:]
 
-    def _value(self, data: bytes, tag: int, vr: str, start: int, length: int, big: bool) -> str:
+    def _value(self, data: Data, tag: int, vr: str, start: int, length: int, big: bool) -> str:
         """The rest of an attribute behind its VR."""
         if not length:
             return "}"
@@ -163,13 +176,27 @@ class Writer:
         self._done += "".join(self._out).encode("utf-8", "replace")
         self._out.clear()
 
+    def drain(self) -> bytes:
+        """What is written so far, taken out; for headers in order, whose JSON is never sorted again."""
+        self._flush()
+        done = bytes(self._done)
+        self._done.clear()
+        self.marks.clear()
+        return done
+
+    def check(self) -> None:
+        """Raises LimitExceeded when more is written than can be sorted; for headers that are out of order."""
+        self._flush()
+        self.marks.clear()
+        if len(self._done) > _REORDER_MAX:
+            raise exceeded("disordered header", "bytes of JSON", _REORDER_MAX)
+
     def result(self) -> bytes:
         self._flush()
         self._done += b"}"
         if not self._repeats:
             return bytes(self._done)
-        if len(self._done) > _REORDER_MAX:
-            raise exceeded("disordered header", "bytes of JSON", _REORDER_MAX)
+        self.check()
         import orjson
 
         return orjson.dumps(orjson.loads(self._done), option=orjson.OPT_SORT_KEYS)
@@ -276,7 +303,7 @@ def _person(text: str) -> str:
 # ---------------------------------------------------------------- bulk data paths
 
 
-def find(data: bytes, transfer_syntax: str, path: str, limits: Limits = LIMITS) -> tuple[int, int, str]:
+def find(data: Data, transfer_syntax: str, path: str, limits: Limits = LIMITS) -> tuple[int, int, str]:
     """(offset in `data`, length, VR) of the value that a bulk data path names, as stored.
 
     `data` as for `to_json`. Raises NotFound; BadInput through a malformed path is NotFound as well: nothing has that

@@ -1,9 +1,10 @@
-"""A dataset in memory as a flat run of tokens: elements, and where sequences and items begin and end.
+"""A dataset as a flat run of tokens: elements, and where sequences and items begin and end.
 
 Owns: the structure of a header that a scan has accepted, with every VR resolved (implicit VR, UN, ambiguous VRs:
 PS3.5 6.2.2 and annex A.1). Must never: recurse, copy values, or go beyond the pixel data element. It reads with the
 same leniency as `walk`, so what was stored can be shown: the rest of a sequence that is not readable is left out,
-and the top level ends where it stops making sense.
+and the top level ends where it stops making sense. The data lie in memory or behind a `Window`; then only what is
+looked at is read, in ascending order.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from radiolith.dicom.element import (
 from radiolith.dicom.limits import LIMITS, UNDEFINED, Limits, Unparsable, exceeded
 from radiolith.dicom.syntax import IMPLICIT, Encoding
 from radiolith.dicom.wanted import PIXEL_TAGS
+from radiolith.dicom.window import Data, Window
 
 ELEMENT, SEQUENCE, ITEM_START, ITEM_STOP, SEQUENCE_STOP, PIXELS, FRAGMENTS = range(7)
 
@@ -39,6 +41,12 @@ _LUT_DESCRIPTOR = 0x00283002
 _WAVEFORM_BITS_ALLOCATED = 0x54001004
 _DECIDING = frozenset({_PIXEL_REPRESENTATION, _LUT_DESCRIPTOR, _WAVEFORM_BITS_ALLOCATED})
 _CAREFUL = _DECIDING | PIXEL_TAGS
+
+_CREATOR_BYTES = 256
+"""Of a private creator's value; it may have 64 characters (PS3.5 table 6.2-1)."""
+
+CREATORS_MAX = 4096
+"""Private creators kept for one level; beyond, those of other groups are forgotten. Real levels have about 20."""
 
 
 class _Level:
@@ -59,7 +67,7 @@ class _Level:
 class Tokens:
     """Iterate once over the tokens of `data`, which begins with a dataset's first element."""
 
-    def __init__(self, data: bytes, encoding: Encoding, limits: Limits = LIMITS) -> None:
+    def __init__(self, data: Data, encoding: Encoding, limits: Limits = LIMITS) -> None:
         self._data = data
         self._limits = limits
         self._at = 0
@@ -97,51 +105,65 @@ class Tokens:
             if self._count > self._limits.elements:
                 raise exceeded("element count", "elements", self._limits.elements)
 
+    def _seen(self) -> tuple[bytes, int]:
+        """Bytes in memory around the present position, and the position of the first of them."""
+        data = self._data
+        return data.held(self._at) if isinstance(data, Window) else (data, 0)
+
+    def _header(self, end: int, encoding: Encoding) -> tuple[int, str, int, int] | None:
+        """`element.header` at the present position."""
+        data, at = self._data, self._at
+        return data.header(at, end, encoding) if isinstance(data, Window) else header(data, at, end, encoding)
+
     def _plain(self, level: _Level) -> Iterator[Token]:
         """The fast run over explicit short-form elements that need no resolving."""
         encoding = level.encoding
         if encoding.implicit:
             yield from self._plain_implicit(level)
             return
-        data, stop, big = self._data, level.stop, encoding.big
+        data, base = self._seen()
+        big, stop = encoding.big, min(level.stop - base, len(data))
         head = EXPLICIT_BE if big else EXPLICIT_LE
-        short, at, edge = SHORT_FORM.get, self._at, level.stop - 8
+        short, at, edge = SHORT_FORM.get, self._at - base, stop - 8
         while at <= edge:
             group, element, code, length = head(data, at)
             vr = short(code)
-            after = at + 8 + length
+            value = at + 8
+            after = value + length
             if vr is None or after > stop or group == 0xFFFE or group & 1:
                 break
             tag = group << 16 | element
             if tag in _DECIDING:
-                self._note(level, tag, at + 8, length, big)
-            yield ELEMENT, tag, vr, at + 8, length, big
+                self._note(level, tag, base + value, length, big)
+            yield ELEMENT, tag, vr, base + value, length, big
             at = after
             self._count += 1
-        self._at = at
+        self._at = base + at
 
     def _plain_implicit(self, level: _Level) -> Iterator[Token]:
         """The same for implicit elements of public tags with one possible VR, which is no sequence."""
-        data, stop, big = self._data, level.stop, level.encoding.big
+        data, base = self._seen()
+        big, stop = level.encoding.big, min(level.stop - base, len(data))
         head = IMPLICIT_BE if big else IMPLICIT_LE
-        known, at, edge = dictionary.VR.get, self._at, level.stop - 8
+        known, at, edge = dictionary.VR.get, self._at - base, stop - 8
         while at <= edge:
             group, element, length = head(data, at)
             tag = group << 16 | element
             vr = known(tag)
-            after = at + 8 + length
+            value = at + 8
+            after = value + length
             if vr is None or len(vr) != 2 or vr == "SQ" or after > stop or tag in _CAREFUL:
                 break
-            yield ELEMENT, tag, vr, at + 8, length, big
+            yield ELEMENT, tag, vr, base + value, length, big
             at = after
             self._count += 1
-        self._at = at
+        self._at = base + at
 
     # ------------------------------------------------------------ one element
 
     def _element(self, level: _Level) -> Token | None:
-        data, at = self._data, self._at
-        found = header(data, at, len(data), level.encoding)
+        data = self._data
+        found = self._header(len(data), level.encoding)
         if found is None:
             raise Unparsable("the header is cut")
         tag, vr, start, length = found
@@ -165,7 +187,9 @@ class Tokens:
         if vr == "SQ":
             return self._open(tag, start, after, inner)
         if tag >> 16 & 1 and dictionary.is_creator(tag):
-            level.creators[tag] = data[start:after].decode("latin_1").strip(" \0")
+            if len(level.creators) >= CREATORS_MAX:
+                level.creators = {known: name for known, name in level.creators.items() if known >> 16 == tag >> 16}
+            level.creators[tag] = data[start : min(after, start + _CREATOR_BYTES)].decode("latin_1").strip(" \0")
         elif tag in _DECIDING:
             self._note(level, tag, start, length, big)
         self._at = after
@@ -204,21 +228,23 @@ class Tokens:
 
     def _fragments(self, tag: int, vr: str, start: int, level: _Level) -> Token:
         """A nested value in fragments (an encapsulated icon): one token over all its items."""
-        at, limit = start, self._limits.elements
+        limit = self._limits.elements
+        self._at = start
         while True:
             self._count += 1
             if self._count > limit:
                 raise exceeded("element count", "elements", limit)
-            found = header(self._data, at, level.stop, level.encoding)
+            found = self._header(level.stop, level.encoding)
             if found is None:
                 raise Unparsable("fragments are cut")
             mark, _, value, length = found
             if mark == SEQUENCE_END:
-                self._at = at + 8
-                return FRAGMENTS, tag, vr, start, at - start, level.encoding.big
+                size = self._at - start
+                self._at += 8
+                return FRAGMENTS, tag, vr, start, size, level.encoding.big
             if mark != ITEM or value + length > level.stop:
                 raise Unparsable("fragments are broken")
-            at = value + length
+            self._at = value + length
 
     # ------------------------------------------------------------ levels
 
@@ -228,7 +254,7 @@ class Tokens:
         return SEQUENCE, tag, "SQ", start, UNDEFINED if own_end is None else own_end - start, encoding.big
 
     def _item(self, level: _Level) -> Token | None:
-        found = header(self._data, self._at, len(self._data), level.encoding._replace(implicit=True))
+        found = self._header(len(self._data), level.encoding._replace(implicit=True))
         if found is None:
             raise Unparsable("the header is cut")
         tag, _, start, length = found

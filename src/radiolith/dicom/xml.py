@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from xml.sax.saxutils import escape, quoteattr
 
 from radiolith.dicom import charset as charsets
 from radiolith.dicom import dictionary, names, syntax, values
 from radiolith.dicom.json import BULK_THRESHOLD, TEXT_THRESHOLD
 from radiolith.dicom.limits import LIMITS, Limits, exceeded
-from radiolith.dicom.tokens import ELEMENT, ITEM_START, ITEM_STOP, SEQUENCE, SEQUENCE_STOP, Tokens
+from radiolith.dicom.tokens import (
+    CREATORS_MAX,
+    ELEMENT,
+    ITEM_START,
+    ITEM_STOP,
+    SEQUENCE,
+    SEQUENCE_STOP,
+    Token,
+    Tokens,
+)
+from radiolith.dicom.window import Data
 from radiolith.model import Row
 
 NAMESPACE = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
@@ -27,23 +37,23 @@ _PARTS = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
 
 
 def to_xml(
-    data: bytes,
+    data: Data,
     transfer_syntax: str,
     *,
     bulk_uri: Callable[[str], str],
     bulk_threshold: int = BULK_THRESHOLD,
-    tail: bytes = b"",
+    tail: Data = b"",
     limits: Limits = LIMITS,
 ) -> bytes:
     """One XML document for a dataset; arguments and failures as of `json.to_json`."""
-    writer = _Writer(bulk_uri, bulk_threshold)
+    writer = Writer(bulk_uri, bulk_threshold)
     for part in (data, tail):
         if part:
             writer.write(part, Tokens(part, syntax.encoding(transfer_syntax), limits))
     return writer.result()
 
 
-class _Writer:
+class Writer:
     """Tokens in, pieces of XML out. Keeps path, character set and private creators of every open level."""
 
     def __init__(self, bulk_uri: Callable[[str], str], threshold: int) -> None:
@@ -55,13 +65,16 @@ class _Writer:
         self._levels: list[tuple[tuple[str, ...], dict[int, str]]] = []
         self._path: list[str] = []
 
-    def write(self, data: bytes, tokens: Tokens) -> None:
+    def write(self, data: Data, tokens: Iterable[Token]) -> None:
         out = self._out
         for kind, tag, vr, start, length, big in tokens:
             if kind == ELEMENT:
                 if tag & 0xFFFF:
                     out.append(self._open(tag, vr))
-                    out.append(self._value(data[start : start + length], tag, vr, length, big))
+                    if length > self._threshold and (vr in values.BINARY or length > TEXT_THRESHOLD):
+                        out.append(self._bulk(tag))
+                    else:
+                        out.append(self._value(data[start : start + length], tag, vr, big))
                     out.append("</DicomAttribute>")
             elif kind == SEQUENCE:
                 out.append(self._open(tag, "SQ"))
@@ -88,12 +101,12 @@ class _Writer:
         path = "/".join((*self._path, f"{tag:08X}"))
         return f"<BulkData uri={quoteattr(self._bulk_uri(path))}/>"
 
-    def _value(self, raw: bytes, tag: int, vr: str, length: int, big: bool) -> str:
-        if length > self._threshold and (vr in values.BINARY or length > TEXT_THRESHOLD):
-            return self._bulk(tag)
+    def _value(self, raw: bytes, tag: int, vr: str, big: bool) -> str:
         if tag == 0x00080005:
             self._charset = charsets.terms(raw)
         if dictionary.is_creator(tag):
+            if len(self._creators) >= CREATORS_MAX:
+                self._creators = {known: name for known, name in self._creators.items() if known >> 16 == tag >> 16}
             self._creators[tag] = charsets.decode(raw, self._charset)
         listed = None if vr in values.BINARY else _texts(raw, vr, self._charset, big)
         if listed is not None:
@@ -101,8 +114,15 @@ class _Writer:
         binary = b64encode(values.little_endian(raw, vr, big)).decode()
         return f"<InlineBinary>{binary}</InlineBinary>" if binary else ""
 
+    def drain(self) -> bytes:
+        """What is written so far, taken out."""
+        done = "".join(self._out).encode("utf-8", "replace")
+        self._out.clear()
+        return done
+
     def result(self) -> bytes:
-        return "".join((*self._out, _STOP)).encode("utf-8", "replace")
+        self._out.append(_STOP)
+        return self.drain()
 
 
 def _attribute(tag: int, vr: str, creator: str | None = None) -> str:

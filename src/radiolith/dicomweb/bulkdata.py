@@ -1,14 +1,12 @@
 """Bulk data (PS3.18 10.4.1.1.4): the values that metadata point to, one by one with ranges, or all of them.
 
-Owns: which media type a value has. Must never: follow an address; a bulk path is looked up in the object's own header.
-Limits: metadata of one object at a time are held while their references are collected.
+Owns: which media type a value has. Must never: follow an address, or hold a value or a header; a bulk path is looked up
+in the object's own header.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-
-import orjson
+from collections.abc import AsyncIterator, Sequence
 
 from radiolith.archive.ports import Stream
 from radiolith.dicomweb import accept
@@ -89,8 +87,7 @@ async def _every_value(call: Call, helds: Sequence[Held], boundary: str) -> Asyn
     retrieve = call.archive.retrieve
     found = False
     for held in helds:
-        document = orjson.loads(await retrieve.metadata(held, ""))
-        for path in references(document):
+        async for path in retrieve.bulk_paths(held):
             if path.lower() in PIXEL_PATHS and held.layout.pixels is Pixels.ENCAPSULATED:
                 url, location = f"{instance_url(call, held)}/frames/", True
                 numbers = range(1, max(1, held.layout.frames) + 1)
@@ -112,21 +109,6 @@ async def _every_value(call: Call, helds: Sequence[Held], boundary: str) -> Asyn
 
 async def _just(item: Stream) -> AsyncIterator[Stream]:
     yield item
-
-
-def references(document: object) -> Iterator[str]:
-    """Every BulkDataURI of a DICOM JSON object, in order, without recursion."""
-    waiting: list[object] = [document]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            uri = item.get("BulkDataURI")
-            if isinstance(uri, str):
-                yield uri
-            else:
-                waiting.extend(reversed(list(item.values())))
-        elif isinstance(item, list):
-            waiting.extend(reversed(item))
 
 
 def _media(held: Held, path: str, syntax: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import groupby
 
 from radiolith.archive.ports import Stream
+from radiolith.archive.reading import is_large
 from radiolith.dicom.naming import name_of
 from radiolith.dicom.part10 import file_meta
 from radiolith.dicomweb import accept
@@ -167,7 +168,7 @@ async def metadata(call: Call) -> Reply:
         boundary = boundary_of(tag)
         pieces = gathered(_metadata_parts(call, helds, choice, boundary))
         return Streamed(pieces, content_type(choice.media, boundary), headers=headers, etag=tag, coding=True)
-    if len(helds) == 1:
+    if len(helds) == 1 and not is_large(helds[0].layout):
         body = b"[" + await call.archive.retrieve.metadata(helds[0], bulk_base(call, helds[0])) + b"]"
         return Answer(body, choice.media, headers=headers, etag=tag, coding=True)
     pieces = call.archive.retrieve.series_metadata(helds, bulk_template(call))
@@ -178,8 +179,11 @@ async def _metadata_parts(call: Call, helds: Sequence[Held], choice: Choice, bou
     writer = Writer(boundary)
     xml = choice.media == "application/dicom+xml"
     for held in helds:
-        data = await call.archive.retrieve.metadata(held, bulk_base(call, held), "xml" if xml else "json")
-        yield writer.part(choice.media, instance_url(call, held) + "/metadata") + (data if xml else b"[" + data + b"]")
+        yield writer.part(choice.media, instance_url(call, held) + "/metadata") + (b"" if xml else b"[")
+        async for piece in call.archive.retrieve.metadata_pieces(held, bulk_base(call, held), "xml" if xml else "json"):
+            yield piece
+        if not xml:
+            yield b"]"
     yield writer.end()
 
 
