@@ -173,13 +173,15 @@ class Conformance:
             log.seal()
         segments = [info.id for info in log.segments()]
         assert list(choose(log.segments(), fewest=2)) and not list(choose(log.segments(), fewest=100))
-        switches = {switch.object_id: switch for switch in merge(log, segments, log.backend)}
-        assert {switch.new.segment for switch in switches.values()}.isdisjoint(segments)
+        records = [record for segment in segments for record in log.records(segment)]
+        moved_to = merge(log, [record.place for record in records], log.backend)
+        switches = {record.object_id: place for record, place in zip(records, moved_to, strict=True)}
+        assert {place.segment for place in moved_to}.isdisjoint(segments)
         for segment in segments:
             log.backend.delete(segment, 0)
         for each in objects:
             blob = each.blob
-            moved = type(blob)(switches[blob.object_id].new, *(getattr(blob, name) for name in _REST))
+            moved = type(blob)(switches[blob.object_id], *(getattr(blob, name) for name in _REST))
             assert log.read(moved, each.key, 0, blob.size) == each.payload
         assert not list(check_backend(open_backend()))
 

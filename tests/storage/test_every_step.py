@@ -89,7 +89,9 @@ def compacting(world: World) -> None:
         world.objects += store(log, [payload])
         log.seal()
     segments = [info.id for info in log.segments()]
-    switches = {switch.object_id: switch.new for switch in merge(log, segments, log.backend)}
+    records = [record for segment in segments for record in log.records(segment)]
+    moved = merge(log, [record.place for record in records], log.backend)
+    switches = {record.object_id: place for record, place in zip(records, moved, strict=True)}
     world.objects = [
         Stored(
             type(each.blob)(
