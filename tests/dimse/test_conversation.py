@@ -11,7 +11,7 @@ import pytest
 from radiolith.dimse.association import Caller, Wanted, agreed, requests
 from radiolith.dimse.commands import Command
 from radiolith.dimse.indications import Aborted, Cause, Fragment, OutOfTurn, Released, ReleaseRequested
-from radiolith.dimse.items import UserInformation
+from radiolith.dimse.items import AnsweredContext, UserInformation
 from radiolith.dimse.messages import Arrived, Assembler, message
 from radiolith.dimse.pdu import AssociateAccept, Data, ReleaseRequest, Value, encode
 from radiolith.dimse.states import State
@@ -220,10 +220,11 @@ def test_what_the_requestor_may_use_is_what_it_proposed_and_the_acceptor_took() 
     (request,) = requests([Wanted(CT_IMAGE, ("1.2.840.10008.1.2",)), Wanted("1.2.3", ("1.2",))], Caller("A", "B"))
     there = UpperLayer.requestor(request)
     there.connected()
-    accept = AssociateAccept("B", "A", ACCEPT.contexts, UserInformation(MAX_LENGTH))
+    answers = tuple(AnsweredContext(number, 0, "1.2.840.10008.1.2") for number in (1, 5))
+    accept = AssociateAccept("B", "A", answers, UserInformation(MAX_LENGTH))
     drain(there, encode(accept))
-    found = agreed(request, accept)
-    assert list(found.contexts) == [1]
+    assert list(agreed(request, accept).contexts) == [1]
+    assert drain(there, encode(Data((Value(1, True, True, b""),))))[0] == Fragment(1, True, True, memoryview(b""))
     (told,) = drain(there, encode(Data((Value(5, True, True, b""),))))
     assert isinstance(told, Aborted) and told.reason == 6
 

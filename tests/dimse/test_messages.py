@@ -124,7 +124,7 @@ REFUSED = [
     encode_command(ECHO)[:-1],
     encode_command(ECHO)[:-10],
     encode_command(ECHO).replace(b"\x30\0\0\0\x10\1", b"\x31\0\0\0\x10\1"),
-    b"\x08\0\x05\0\0\0\0\0",
+    encode_command(ECHO) + b"\x08\0\x05\0\0\0\0\0",
     encode_command(ECHO).replace(b"\x10\1\2\0\0\0", b"\x10\1\xff\xff\xff\xff"),
     encode_command(Command.of("C-ECHO-RSP", MessageIDBeingRespondedTo=1)),
     encode_command(Command.of("C-ECHO-RQ")),

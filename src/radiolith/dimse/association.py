@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from radiolith.dicom.part10 import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 from radiolith.dimse.items import (
@@ -72,8 +73,7 @@ def result_text(result: int) -> str:
     return _CONTEXT_RESULTS[result] if 0 <= result < len(_CONTEXT_RESULTS) else f"result {result}"
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """A presentation context that may be used. `scu` and `scp` say what we may be in it."""
 
     id: int
@@ -102,6 +102,11 @@ class Accepts:
     scu: bool = False
     theirs_first: bool = False
     extended: Callable[[bytes], bytes | None] | None = None
+    rank: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    """Transfer syntax -> its place in our order."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rank", {uid: place for place, uid in enumerate(self.transfer_syntaxes)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +223,9 @@ def _answer(proposed: ProposedContext, accepts: Accepts | None, role: Role | Non
 
 
 def _choose(proposed: tuple[str, ...], accepts: Accepts) -> str:
-    ours = accepts.transfer_syntaxes
-    order, known = (proposed, frozenset(ours)) if accepts.theirs_first else (ours, frozenset(proposed))
-    return next((syntax for syntax in order if syntax in known), "")
+    rank = accepts.rank
+    known = (syntax for syntax in proposed if syntax in rank)
+    return next(known, "") if accepts.theirs_first else min(known, key=rank.__getitem__, default="")
 
 
 def _window(asked: Window | None, offered: Window) -> Window | None:

@@ -56,8 +56,7 @@ class ProtocolError(BadInput):
         self.source = source
 
 
-@dataclass(frozen=True, slots=True)
-class ProposedContext:
+class ProposedContext(NamedTuple):
     """Presentation context of a request: one abstract syntax, the transfer syntaxes in the requestor's order."""
 
     id: int
@@ -75,8 +74,7 @@ class Result:
     TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class AnsweredContext:
+class AnsweredContext(NamedTuple):
     """Presentation context of an answer; `transfer_syntax` means nothing unless `result` is Result.ACCEPTED."""
 
     id: int
@@ -159,7 +157,7 @@ def item_spans(body: bytes, start: int, end: int) -> Iterator[tuple[int, int, in
 
 
 def uid_text(value: bytes) -> str:
-    """A UID as text. Padding is no part of it, though some devices send it (PS3.8 annex F has none)."""
+    """A UID as text. Padding is no part of it, though some devices send it (PS3.8 annex F)."""
     return value.decode("latin-1").strip("\0 ")
 
 

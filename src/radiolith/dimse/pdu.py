@@ -9,7 +9,7 @@ Limits: ASSOCIATE_MAX for the only PDUs that are held whole; a P-DATA-TF is boun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from struct import pack, unpack_from
 
@@ -148,12 +148,13 @@ def decode(kind: int, body: bytes | memoryview) -> Pdu:
 def _read_request(body: bytes) -> AssociateRequest:
     version, called, calling = _fixed(body)
     application, contexts, user = "", list[ProposedContext](), UserInformation()
+    seen: set[int] = set()
     for item_type, start, end in item_spans(body, ASSOCIATE_MIN, len(body)):
         if item_type == 0x10:
             application = uid_text(body[start:end])
         elif item_type == 0x20:
             contexts.append(read_proposed(body, start, end))
-            _check_ids(contexts)
+            _once(contexts[-1].id, seen)
         elif item_type == 0x50:
             user = read_user_information(body, start, end)
     return AssociateRequest(called, calling, tuple(contexts), user, application, version)
@@ -162,12 +163,13 @@ def _read_request(body: bytes) -> AssociateRequest:
 def _read_accept(body: bytes) -> AssociateAccept:
     version, called, calling = _fixed(body)
     application, contexts, user = "", list[AnsweredContext](), UserInformation()
+    seen: set[int] = set()
     for item_type, start, end in item_spans(body, ASSOCIATE_MIN, len(body)):
         if item_type == 0x10:
             application = uid_text(body[start:end])
         elif item_type == 0x21:
             contexts.append(read_answered(body, start, end))
-            _check_ids(contexts)
+            _once(contexts[-1].id, seen)
         elif item_type == 0x50:
             user = read_user_information(body, start, end)
     return AssociateAccept(called, calling, tuple(contexts), user, application, version)
@@ -182,11 +184,11 @@ def _ae_title(value: bytes) -> str:
     return value.decode("latin-1").strip("\0 ")
 
 
-def _check_ids(contexts: Sequence[ProposedContext] | Sequence[AnsweredContext]) -> None:
-    """Whether the context that was read last may stand beside the others: each id once, so at most 128."""
-    newest = contexts[-1].id
-    if any(context.id == newest for context in contexts[:-1]):
-        raise ProtocolError(f"presentation context id {newest} is used twice")
+def _once(context_id: int, seen: set[int]) -> None:
+    """Each id is given once; being odd, they are at most 128."""
+    if context_id in seen:
+        raise ProtocolError(f"presentation context id {context_id} is used twice")
+    seen.add(context_id)
 
 
 def _read_reject(body: bytes) -> AssociateReject:
