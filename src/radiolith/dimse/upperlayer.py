@@ -12,7 +12,7 @@ How it is driven, for either role:
 `artim` says whether the ARTIM timer runs: the owner keeps the deadline and calls `expired()`. `closed()` is called when
 the transport is gone. A method for which it is not the turn raises OutOfTurn, and nothing has happened.
 
-Limits: what is held inside is at most one incomplete header (11 bytes) and one A-ASSOCIATE PDU (`pdu.ASSOCIATE_MAX`).
+Limits: what is held inside is at most one incomplete header (5 bytes) and one A-ASSOCIATE PDU (`pdu.ASSOCIATE_MAX`).
 Data are given on as views of the buffer that was fed, in pieces when a value is longer than what has arrived.
 """
 
