@@ -18,7 +18,7 @@ from radiolith.archive.ports import Stream
 from radiolith.dicom.part10 import file_meta
 from radiolith.model import Held, Receipt
 from tests.archive.homes import STOW, opened, principal
-from tests.archive.objects import EXPLICIT, RAW, Made, _element
+from tests.archive.objects import EXPLICIT, IMPLICIT, RAW, Made, _element
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 OUTER, INNER = "00091001", "0040A730/1/0040A730/1/00420011"
@@ -110,6 +110,8 @@ async def _measured(home: Path) -> dict[str, object]:
         for path in (OUTER, INNER):
             stream = await retrieve.bulkdata(held, path)
             found[path] = [stream.size, await digest_of(stream)]
+        recoded = await retrieve.part10(held, (IMPLICIT,))
+        found["recoded"] = sum([len(piece) async for piece in recoded.chunks()])
         return {**found, "growth": _peak() - before}
 
 

@@ -15,6 +15,7 @@ import pytest
 from radiolith.app import Graph
 from radiolith.archive import description, query
 from radiolith.archive.reading import is_large
+from radiolith.dicom.reader import scan
 from radiolith.dicomweb.routes import Edge
 from radiolith.index.database import Database
 from radiolith.model import Held, Level, LimitExceeded, Outcome, Query, Receipt
@@ -52,6 +53,7 @@ def test_a_value_of_300_mib_costs_no_memory(tmp_path: Path) -> None:
     assert found["paths"] == [OUTER, INNER]
     assert found[OUTER] == [LARGE, digest(pattern(LARGE))]
     assert found[INNER] == [NESTED, digest(pattern(NESTED))]
+    assert LARGE + NESTED < found["recoded"] < LARGE + NESTED + 2000
     assert found["growth"] < GROWTH, f"grew by {found['growth'] >> 20} MiB"
 
 
@@ -92,6 +94,10 @@ async def test_metadata_values_and_ranges_over_the_web(graph: Graph, syntax: str
         assert part.headers["content-range"] == f"bytes 1048570-1200000/{len(value)}"
         last = await ask(app, "GET", url, token=key, headers={"range": "bytes=-7"})
         assert last.body == value[-7:]
+    plain = await ask(app, "GET", INSTANCE, token=key,
+                      headers={"accept": f"application/dicom; transfer-syntax={EXPLICIT}"})  # fmt: skip
+    again = scan(plain.body)
+    assert again.layout.transfer_syntax == EXPLICIT and outer in plain.body and inner in plain.body
     every = await ask(app, "GET", INSTANCE + "/bulkdata", token=key)
     assert [body for _, body in every.parts] == [outer, inner]
     assert (await ask(app, "GET", f"{INSTANCE}/bulkdata/00091002", token=key)).status == 404

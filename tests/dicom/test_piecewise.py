@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Callable
 from itertools import chain
@@ -11,8 +12,8 @@ from random import Random
 import orjson
 import pytest
 
-from radiolith.dicom import json, piecewise, syntax, tokens, window
-from radiolith.dicom.encoding import element_header
+from radiolith.dicom import encoding, json, piecewise, syntax, tokens, window
+from radiolith.dicom.encoding import element_header, rewrite
 from radiolith.dicom.inflate import Inflated
 from radiolith.dicom.json import to_json
 from radiolith.dicom.limits import Unparsable
@@ -24,7 +25,7 @@ from radiolith.dicom.xml import to_xml
 from radiolith.model import LimitExceeded, NotFound
 from tests import campaign
 
-EXPLICIT = "1.2.840.10008.1.2.1"
+EXPLICIT, BIG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 
 
 def element(tag: int, vr: str, value: bytes) -> bytes:
@@ -68,7 +69,7 @@ def test_whatever_the_header_says(corpus_files: list[Path]) -> None:
             found = scan(data)
         except (Unparsable, LimitExceeded):
             continue
-        layout, encoding = found.layout, found.actual_encoding
+        layout, written = found.layout, found.actual_encoding
         if layout.header_end > 10_000 or syntax.encoding(layout.transfer_syntax).deflated:
             continue
         random = Random(path.name)
@@ -77,24 +78,37 @@ def test_whatever_the_header_says(corpus_files: list[Path]) -> None:
             variant = bytearray(header)
             for _ in range(number % 4):
                 variant[random.randrange(len(variant))] = random.choice(b"\0\1\x10\xff\xfe019 A\\")
-            compare(bytes(variant), encoding)
+            compare(bytes(variant), written)
             compared += 1
     assert compared >= 30 * rounds
 
 
-def compare(data: bytes, encoding: str) -> None:
-    how = syntax.encoding(encoding)
+def compare(data: bytes, written: str) -> None:
+    how = syntax.encoding(written)
     assert made(lambda: list(Tokens(forward(data), how))) == made(lambda: list(Tokens(data, how)))
     paths: list[str] = []
-    whole = made(lambda: to_json(data, encoding, bulk_uri=lambda path: paths.append(path) or path))
-    assert made(lambda: b"".join(json_pieces((data, b""), encoding, bulk_uri=str))) == whole  # it is walked twice
-    assert made(lambda: to_json(forward(data), encoding, bulk_uri=str)) == whole
-    assert made(lambda: list(chain.from_iterable(bulk_paths((forward(data), b""), encoding)))) in (paths, whole)
-    document = made(lambda: to_xml(data, encoding, bulk_uri=str))
-    assert made(lambda: b"".join(xml_pieces((forward(data), b""), encoding, bulk_uri=str))) == document
+    whole = made(lambda: to_json(data, written, bulk_uri=lambda path: paths.append(path) or path))
+    assert made(lambda: b"".join(json_pieces((data, b""), written, bulk_uri=str))) == whole  # it is walked twice
+    assert made(lambda: to_json(forward(data), written, bulk_uri=str)) == whole
+    assert made(lambda: list(chain.from_iterable(bulk_paths((forward(data), b""), written)))) in (paths, whole)
+    document = made(lambda: to_xml(data, written, bulk_uri=str))
+    assert made(lambda: b"".join(xml_pieces((forward(data), b""), written, bulk_uri=str))) == document
+    explicit = made(lambda: rewrite(data, written, EXPLICIT))
+    assert made(lambda: rewrite(forward(data), written, EXPLICIT)) == explicit
     for path in paths[:2]:
-        place = made(lambda p=path: json.find(data, encoding, p))  # type: ignore[misc]
-        assert made(lambda p=path: json.find(forward(data), encoding, p)) == place  # type: ignore[misc]
+        place = made(lambda p=path: json.find(data, written, p))  # type: ignore[misc]
+        assert made(lambda p=path: json.find(forward(data), written, p)) == place  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("size", "vr"), [(1000, "OW"), (1001, "OB"), (1001, "OW"), (1002, "OF"), (1000, "OD")])
+def test_long_values_are_rewritten_piece_by_piece(monkeypatch: pytest.MonkeyPatch, size: int, vr: str) -> None:
+    value = Random(size).randbytes(size)
+    data = struct.pack(">HH2sHI", 0x0009, 0x1010, vr.encode(), 0, size) + value
+    data += struct.pack(">HH2sH", 0x0010, 0x0020, b"LO", 2) + b"ID"
+    whole = rewrite(data, BIG, EXPLICIT)
+    monkeypatch.setattr(encoding, "PIECE", 64)
+    pieces = list(encoding.rewritten(data, BIG, EXPLICIT))
+    assert b"".join(pieces) == whole and max(map(len, pieces)) < 64 + 30 and len(pieces) > 10
 
 
 def test_a_long_value_is_never_read() -> None:

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from radiolith import metrics
 from radiolith.archive.decoding import Decoding
 from radiolith.archive.ports import Rendering, Stream
-from radiolith.archive.reading import Reading, is_deflated, written_as
+from radiolith.archive.reading import Reading, written_as
 from radiolith.codecs.limits import MAX_CINE_FRAMES
 from radiolith.codecs.registry import DEFLATED_LE, SYNTAXES, Syntax
 from radiolith.codecs.sandbox import Changed, Frame, Opened, Session, Wanted
-from radiolith.dicom.encoding import rewrite
+from radiolith.dicom.encoding import rewrite, rewritten
 from radiolith.dicom.frames import frame_range
 from radiolith.dicom.part10 import file_meta
 from radiolith.dicom.reader import scan, text
+from radiolith.dicom.window import Data, Window
 from radiolith.model import Failure, Held, Layout, LimitExceeded, NotFound, Pixels, Unsupported
 from radiolith.storage.cache import Cache
 
@@ -130,8 +131,9 @@ class Pixelwork:
     async def _rewritten(self, held: Held, target: Syntax) -> AsyncIterator[bytes]:
         """Other element encoding, same pixel bytes."""
         layout = held.layout
-        header = await self._reading.header(held)
-        yield await self._reading.run(rewrite, header, written_as(header, layout.transfer_syntax), target.uid)
+        header, encoding, _ = await self._reading.run(self._reading.description_now, held)
+        async for piece in self._elements(header, encoding, target):
+            yield piece
         if layout.pixels is not Pixels.NATIVE:
             return
         yield _native_element(layout.pixel_tag, target, layout.pixel_length, layout.bits_allocated)
@@ -140,7 +142,7 @@ class Pixelwork:
             yield piece
         if layout.pixel_length % 2:
             yield b"\0"
-        async for piece in self._tail(held, end, target):
+        async for piece in self._tail(held, target):
             yield piece
 
     async def _transcoded(self, held: Held, target: Syntax) -> AsyncIterator[bytes]:
@@ -174,8 +176,7 @@ class Pixelwork:
                 yield b"\xfe\xff\xdd\xe0" + bytes(4)
             elif total % 2:
                 yield b"\0"
-        end = layout.pixel_start + layout.pixel_length + (8 if layout.pixels is Pixels.ENCAPSULATED else 0)
-        async for piece in self._tail(held, end, target):
+        async for piece in self._tail(held, target):
             yield piece
 
     async def _step(self, session: Session, held: Held, number: int, target: Syntax) -> tuple[bytes, Changed]:
@@ -183,13 +184,21 @@ class Pixelwork:
         made = await session.transcode(frame, target.uid)
         return bytes(made.data), made.changed
 
-    async def _tail(self, held: Held, start: int, target: Syntax) -> AsyncIterator[bytes]:
+    async def _tail(self, held: Held, target: Syntax) -> AsyncIterator[bytes]:
         """What follows the pixel data (signatures, padding), re-encoded like the header."""
-        layout = held.layout
-        if is_deflated(layout) or start >= layout.dataset_end:
+        _, encoding, tail = await self._reading.run(self._reading.description_now, held)
+        if tail:
+            async for piece in self._elements(tail, encoding, target):
+                yield piece
+
+    async def _elements(self, data: Data, encoding: str, target: Syntax) -> AsyncIterator[bytes]:
+        """Elements in another encoding; many of them, or long ones, piece by piece."""
+        if not isinstance(data, Window):
+            yield await self._reading.run(rewrite, data, encoding, target.uid)
             return
-        rest = await self._reading.range(held, start, layout.dataset_end)
-        yield await self._reading.run(rewrite, rest, written_as(rest, layout.transfer_syntax), target.uid)
+        pieces = rewritten(data, encoding, target.uid)
+        while (piece := await self._reading.run(next, pieces, None)) is not None:
+            yield piece
 
     # ------------------------------------------------------------ pictures
 

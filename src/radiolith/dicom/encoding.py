@@ -8,11 +8,16 @@ unknown keeps its bytes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from struct import pack
 
 from radiolith.dicom import syntax, values
 from radiolith.dicom.limits import LIMITS, UNDEFINED, Limits
 from radiolith.dicom.tokens import ELEMENT, FRAGMENTS, ITEM_START, ITEM_STOP, SEQUENCE, SEQUENCE_STOP, Tokens
+from radiolith.dicom.window import Data
+
+PIECE = 256 * 1024
+"""Bytes of a rewritten header that are handed on at once; a multiple of every word, and even."""
 
 ITEM_HEADER = pack("<HHI", 0xFFFE, 0xE000, UNDEFINED)
 ITEM_DELIMITER = pack("<HHI", 0xFFFE, 0xE00D, 0)
@@ -46,12 +51,17 @@ def padded(value: bytes, vr: str) -> bytes:
     return value + (b" " if vr in _SPACE_PADDED else b"\0")
 
 
-def rewrite(header: bytes, source: str, target: str, limits: Limits = LIMITS) -> bytes:
+def rewrite(header: Data, source: str, target: str, limits: Limits = LIMITS) -> bytes:
     """A header (a dataset up to its pixel data) in the encoding of another transfer syntax.
 
     `source` is the actual encoding (`Scan.actual_encoding`), `target` any transfer syntax that is little endian and
     not deflated. Raises ValueError for another target, LimitExceeded.
     """
+    return b"".join(rewritten(header, source, target, limits))
+
+
+def rewritten(header: Data, source: str, target: str, limits: Limits = LIMITS) -> Iterator[bytes]:
+    """`rewrite` in pieces of about PIECE bytes, one at least; long values are not held."""
     encoding = syntax.encoding(target)
     if encoding.big or encoding.deflated:
         raise ValueError(f"headers are not written in {target}")
@@ -59,10 +69,18 @@ def rewrite(header: bytes, source: str, target: str, limits: Limits = LIMITS) ->
     out = bytearray()
     for kind, tag, vr, start, length, big in Tokens(header, syntax.encoding(source), limits):
         if kind == ELEMENT:
-            if tag & 0xFFFF:
+            if not tag & 0xFFFF:
+                continue
+            if length <= PIECE:
                 value = padded(values.little_endian(header[start : start + length], vr, big), vr)
                 out += element_header(tag, vr, len(value), implicit=implicit)
                 out += value
+            else:
+                out += element_header(tag, vr, length + length % 2, implicit=implicit)
+                for piece in _long_value(header, vr, start, length, big):
+                    out += piece
+                    yield bytes(out)
+                    out.clear()
         elif kind == SEQUENCE:
             out += element_header(tag, "SQ", UNDEFINED, implicit=implicit)
         elif kind == ITEM_START:
@@ -73,8 +91,22 @@ def rewrite(header: bytes, source: str, target: str, limits: Limits = LIMITS) ->
             out += SEQUENCE_DELIMITER
         elif kind == FRAGMENTS:
             out += element_header(tag, vr, UNDEFINED, implicit=implicit)
-            out += header[start : start + length]
+            for at in range(start, start + length, PIECE):
+                out += header[at : min(start + length, at + PIECE)]
+                yield bytes(out)
+                out.clear()
             out += SEQUENCE_DELIMITER
         else:
             break  # the pixel data
-    return bytes(out)
+        if len(out) >= PIECE:
+            yield bytes(out)
+            out.clear()
+    yield bytes(out)
+
+
+def _long_value(header: Data, vr: str, start: int, length: int, big: bool) -> Iterator[bytes]:
+    """A value in little endian and of even length, in pieces of whole words."""
+    turned = big and length % values.WORD_BYTES.get(vr, 1) == 0
+    for at in range(start, start + length, PIECE):
+        piece = header[at : min(start + length, at + PIECE)]
+        yield padded(values.little_endian(piece, vr, turned), vr)  # only the last one can be of odd length
