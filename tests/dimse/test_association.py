@@ -276,6 +276,7 @@ def test_every_registered_transfer_syntax_is_kept_but_real_time_video() -> None:
         for uid, row in dictionary._uids().items()  # pyright: ignore[reportPrivateUsage]
         if row.kind == "Transfer Syntax"
     }
+    assert set(KEPT) - registered == {"1.2.840.113619.5.2"}
     assert {uid for uid in registered - set(KEPT) if not uid.startswith("1.2.840.10008.1.2.7.")} == set()
 
 
