@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from radiolith.storage.backends import Steps
 from radiolith.storage.format import Buffer
@@ -65,6 +65,13 @@ class SimulatedFile:
         found = self._inode.live[offset : offset + len(into)]
         into[: len(found)] = found
         return len(found)
+
+    def data(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """The fewest ranges that the promise allows: every sector of zeros is a hole, written or not."""
+        sector, content = self._disk.sector, self._inode.live
+        for at in range(start // sector * sector, stop, sector):
+            if any(content[at : at + sector]):
+                yield max(start, at), min(stop, at + sector)
 
     def write(self, buffers: Sequence[Buffer], offset: int) -> int:
         data = b"".join(buffers)

@@ -1,11 +1,13 @@
 """The batches of a segment, read without trusting its footer.
 
 Owns: the difference between a torn tail and damage (docs/format/segment.md, "Batch header"). Must never: write, or need
-a key. Reads at most _WINDOW bytes at a time, whatever the segment's size.
+a key. Reads at most _WINDOW bytes at a time, whatever the segment's size, and behind the last whole batch only what
+`data` says may hold something.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from radiolith.storage.backends import Problem
@@ -32,6 +34,9 @@ from radiolith.storage.segments import Read, Record, read_footer, verify_record
 
 _WINDOW = 1024 * 1024  # bytes read at a time
 
+Ranges = Sequence[tuple[int, int]]
+"""(from, to) in order; every byte of a segment outside of them reads as zero."""
+
 
 @dataclass(slots=True)
 class Survey:
@@ -54,18 +59,19 @@ class Survey:
         return pack_footer(segment, self.entries, self.data_end, self.batches, RECOVERED if self.cut else 0)
 
 
-def survey(read: Read, segment: bytes, size: int, *, known_end: int = 0) -> Survey:
+def survey(read: Read, segment: bytes, size: int, *, known_end: int = 0, data: Ranges | None = None) -> Survey:
     """Walk the batches up to `size`, where the segment, or a valid footer, begins to be something else.
 
     Everything invalid below a durable end that a later batch repeats, or below `known_end`, is a problem; invalid bytes
     behind that are a torn tail, counted and nothing more.
     """
-    return _Surveyor(read, segment, size, known_end).run()
+    return _Surveyor(read, segment, size, known_end, data).run()
 
 
 class _Surveyor:
-    def __init__(self, read: Read, segment: bytes, size: int, known_end: int):
+    def __init__(self, read: Read, segment: bytes, size: int, known_end: int, data: Ranges | None = None):
         self.read, self.segment, self.size, self.known_end = read, segment, size, known_end
+        self.data = data if data is not None else ((0, size),)
         self.found = Survey()
 
     def run(self) -> Survey:
@@ -170,8 +176,7 @@ class _Surveyor:
 
     def _later_batch(self, start: int, number: int) -> tuple[int, int] | None:
         """The first whole batch header behind an invalid batch that proves the invalid one had been synced."""
-        for offset in range(start, self.size, _WINDOW):
-            window = bytes(self.read(offset, min(_WINDOW, self.size - offset)))
+        for offset, window in self._windows(start):
             hit = -1
             while (hit := window.find(BATCH_MAGIC, hit + 1)) >= 0:
                 if hit % BLOCK:
@@ -188,11 +193,21 @@ class _Surveyor:
     def _bytes_behind(self, start: int) -> int:
         """Length from `start` to the last byte that is not zero."""
         last = start
-        for offset in range(start, self.size, _WINDOW):
-            window = bytes(self.read(offset, min(_WINDOW, self.size - offset))).rstrip(b"\0")
-            if window:
-                last = offset + len(window)
+        for offset, window in self._windows(start):
+            found = len(window.rstrip(b"\0"))
+            if found:
+                last = offset + found
         return last - start
+
+    def _windows(self, start: int) -> Iterator[tuple[int, bytes]]:
+        """(offset, bytes) of everything from `start` on that may not be zero, in whole blocks of the format: so no
+        header is cut by a file system with smaller blocks."""
+        done = start
+        for first, behind in self.data:
+            stop = min(aligned(behind), self.size)
+            for offset in range(max(done, first // BLOCK * BLOCK), stop, _WINDOW):
+                yield offset, bytes(self.read(offset, min(_WINDOW, stop - offset)))
+            done = max(done, stop)
 
 
 def entries_of(read: Read, segment: bytes, size: int) -> list[Entry | Problem]:

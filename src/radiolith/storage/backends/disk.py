@@ -7,7 +7,7 @@ tests/storage/simulated_disk.py the one that loses power.
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from radiolith.model import Failure, NoSpace, Unavailable
@@ -22,6 +22,11 @@ class File(Protocol):
 
     def read_into(self, into: memoryview, offset: int) -> int:
         """How many bytes were read: fewer than asked at the end of the file, or at any time."""
+        ...
+
+    def data(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Ranges (from, to) inside start..stop in order; every byte outside of them reads as zero. All of it where the
+        file system cannot say: what was preallocated and never written need not be read."""
         ...
 
     def write(self, buffers: Sequence[Buffer], offset: int) -> int:

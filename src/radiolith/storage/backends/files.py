@@ -291,10 +291,12 @@ class FileBackend:
             file.sync()
             if mark < size:
                 file.evict(0, 0)
+            # Before anything is read: a page of zeros that was read ahead counts as data.
+            ranges = list(file.data(0, size))
             stop = sealed_end(read, segment, size, mark)
             if stop:
                 return Recovered(segment, mark, stop, "sealed")
-            found = survey(read, segment, size, known_end=mark)
+            found = survey(read, segment, size, known_end=mark, data=ranges)
             copy = bool(found.flags & MERGE)  # nobody was told of a copy that was not sealed; its sources are there
             if remove and (copy or not (found.entries or found.damaged)):
                 self._remove(segment)

@@ -10,7 +10,7 @@ import ctypes
 import errno
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from radiolith.storage.backends import Steps
 from radiolith.storage.format import Buffer
@@ -34,6 +34,21 @@ class LocalFile:
 
     def read_into(self, into: memoryview, offset: int) -> int:
         return os.preadv(self._descriptor, [into], offset)
+
+    def data(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        while start < stop:
+            try:
+                first = os.lseek(self._descriptor, start, os.SEEK_DATA)
+                behind = os.lseek(self._descriptor, first, os.SEEK_HOLE)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    return  # zeros to the end
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+                first, behind = start, stop
+            if first < stop:
+                yield first, min(behind, stop)
+            start = behind
 
     def write(self, buffers: Sequence[Buffer], offset: int) -> int:
         limit = self._steps("write")
