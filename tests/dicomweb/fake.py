@@ -151,6 +151,9 @@ class FakeArchive:
         self.counted.append(query)
         return self.total
 
+    async def non_patient(self, principal: Principal, classes: frozenset[str], query: Query) -> Page:
+        return await self.search(principal, query)
+
     # ------------------------------------------------------------ retrieve
 
     async def locate(

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from radiolith.archive import nonpatient
 from radiolith.archive.description import Description
 from radiolith.index import instances, search
 from radiolith.index.attributes import is_indexed
@@ -50,6 +51,14 @@ class Query:
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, look)
 
+    async def non_patient(self, principal: Principal, classes: frozenset[str], query: Wanted) -> Page:
+        """One page of non-patient objects of these SOP classes, matched by their headers (`nonpatient`)."""
+        require(principal, Action.QUERY)
+        tenant = principal.tenant.id
+        page = await self._run(lambda: nonpatient.search(self._database, tenant, classes, query, self._described))
+        await self._audit.note(principal, "", "query", len(page.rows))
+        return page
+
     def _page(self, tenant: int, query: Wanted) -> Page:
         with self._database.read() as read:
             page = search.search(read, tenant, query)
@@ -83,6 +92,11 @@ class Query:
             return self._description.row_now(held, ROW_BYTES)
         except (Damaged, LimitExceeded):  # `check` reports the damage
             return b""
+
+    def _described(self, held: Held) -> tuple[Row, int]:
+        """All that the header says and its size as JSON; nothing where it cannot be read or is longer than ROW_BYTES."""
+        document = self._document(held)
+        return (_row(orjson.loads(document)), len(document)) if document else ({}, 0)
 
     @staticmethod
     def _one(read: object, tenant: int, row: Row) -> Held | None:

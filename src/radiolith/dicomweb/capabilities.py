@@ -49,6 +49,7 @@ _STORED = (
     "application/dicom",
     "application/zip",
 )
+_NON_PATIENT = ("application/dicom+json", "application/dicom", 'multipart/related; type="application/dicom+xml"')
 _PARAMETERS = {"search": _SEARCH, "rendered": _RENDERED}
 
 
@@ -82,7 +83,14 @@ def _described(call: Call, routes: Iterable[Route]) -> Answer:
 
 def _pattern(route: Route) -> str:
     """The pattern as clients know it: '{view:rejected}' is the literal, '{path*}' a variable."""
-    return re.sub(r"\{\w+:(\w+)\}", r"\1", route.pattern).replace("*}", "}")
+    return re.sub(r"\{\w+:([\w-]+)\}", r"\1", route.pattern).replace("*}", "}")
+
+
+def _types(route: Route) -> tuple[str, ...]:
+    """What the resource can be."""
+    if route.kind == "retrieve" and route.pattern.startswith("{category:"):
+        return _NON_PATIENT
+    return _REPRESENTATIONS.get(route.kind, ("application/json",))
 
 
 def plain(service: str, routes: Iterable[Route]) -> dict[str, object]:
@@ -94,7 +102,7 @@ def plain(service: str, routes: Iterable[Route]) -> dict[str, object]:
                 "path": "/" + _pattern(route),
                 "method": route.method,
                 "transaction": route.title,
-                "accept": list(_REPRESENTATIONS.get(route.kind, ("application/json",))),
+                "accept": list(_types(route)),
                 **({"consumes": list(_STORED)} if route.kind == "store" else {}),
                 **({"parameters": list(_PARAMETERS[route.kind])} if route.kind in _PARAMETERS else {}),
             }
@@ -124,8 +132,7 @@ def _method(route: Route) -> str:
     request = "".join(f'<param name="{name}" style="query"/>' for name in _PARAMETERS.get(route.kind, ()))
     if route.kind == "store":
         request += "".join(f"<representation mediaType={quoteattr(media)}/>" for media in _STORED)
-    types = _REPRESENTATIONS.get(route.kind, ("application/json",))
-    response = "".join(f"<representation mediaType={quoteattr(media)}/>" for media in types)
+    response = "".join(f"<representation mediaType={quoteattr(media)}/>" for media in _types(route))
     head = f'<method name="{route.method}" id="{identifier}"><doc title={quoteattr(escape(route.title))}/>'
     return f"{head}<request>{request}</request><response>{response}</response></method>"
 
@@ -136,7 +143,7 @@ def openapi(service: str, routes: Iterable[Route]) -> dict[str, object]:
         path = "/" + _pattern(route)
         parameters = [_parameter(name, "path") for name in re.findall(r"\{(\w+)\}", path)]
         parameters += [_parameter(name, "query") for name in _PARAMETERS.get(route.kind, ())]
-        content = {media: {} for media in _REPRESENTATIONS.get(route.kind, ("application/json",))}
+        content = {media: {} for media in _types(route)}
         operation: dict[str, object] = {
             "summary": route.title,
             "parameters": parameters,

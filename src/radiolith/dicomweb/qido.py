@@ -62,19 +62,24 @@ async def _search(call: Call, level: Level) -> Reply:
     first = replace(query, limit=PAGE) if in_pages else query
     page = await call.archive.query.search(call.principal, first)
     call.warnings += page.warnings
-    headers = _following(call, query, page, cut, in_pages)
+    headers = following(call, query, page, cut, in_pages)
     if _flag(call, "totalcount"):
         headers.append(await _total(call, query, page))
     if not page.rows:  # PS3.18 table 10.6.3-1: nothing found is 204
         return Answer(status=204, headers=headers)
     pages = _pages(call, first, page, query.limit if in_pages else len(page.rows))
     if choice.multipart:
-        boundary = "radiolith-results"
-        pieces = gathered(_xml_parts(call, pages, boundary, choice.media))
-        return Streamed(pieces, content_type(choice.media, boundary), headers=headers, coding=True)
+        return in_parts(call, choice, pages, headers)
     if not (in_pages and page.more):
         return Answer(rows_json(page.rows, level, call.service), choice.media, headers=headers, coding=True)
     return Streamed(_json_pieces(call, level, pages), choice.media, headers=headers, coding=True)
+
+
+def in_parts(call: Call, choice: accept.Choice, pages: AsyncIterator[Page], headers: list[tuple[str, str]]) -> Streamed:
+    """Results as a multipart message, a part each."""
+    boundary = "radiolith-results"
+    pieces = gathered(_xml_parts(call, pages, boundary, choice.media))
+    return Streamed(pieces, content_type(choice.media, boundary), headers=headers, coding=True)
 
 
 async def _total(call: Call, query: Query, page: Page) -> tuple[str, str]:
@@ -88,7 +93,7 @@ async def _total(call: Call, query: Query, page: Page) -> tuple[str, str]:
     return ("x-total-count-at-least", str(max(counted.number, seen + page.more)))
 
 
-def _following(call: Call, query: Query, page: Page, cut: bool, in_pages: bool) -> list[tuple[str, str]]:
+def following(call: Call, query: Query, page: Page, cut: bool, in_pages: bool) -> list[tuple[str, str]]:
     """Warnings, and where the next page is (RFC 8288)."""
     if page.more and cut and not in_pages:
         call.warnings.append("There are additional results that can be requested")

@@ -19,7 +19,7 @@ from radiolith.dicomweb import status
 from radiolith.dicomweb.accept import Choice
 from radiolith.dicomweb.call import Call
 from radiolith.dicomweb.respond import Answer
-from radiolith.dicomweb.rows import rows_json, rows_xml
+from radiolith.dicomweb.rows import NON_PATIENT, object_path, rows_json, rows_xml
 from radiolith.dicomweb.status import UnsupportedMedia
 from radiolith.model import (
     BadInput,
@@ -46,12 +46,32 @@ class Named:
     sop: str
 
 
-class StudyMismatch(Conflict):
+class Misplaced(Conflict):
+    """The object does not belong under the target URL, and says so itself."""
+
+    def __init__(self, message: str, named: Named):
+        super().__init__(message)
+        self.named = named
+
+
+class StudyMismatch(Misplaced):
     """The object belongs to another study than the one in the URL (PS3.18 10.5.1)."""
 
     def __init__(self, named: Named):
-        super().__init__("the Study Instance UID is not the one of the target URL")
-        self.named = named
+        super().__init__("the Study Instance UID is not the one of the target URL", named)
+
+
+def mismatch(named: Named, study: str, category: str | None, sop: str) -> Misplaced | None:
+    """What is wrong with an object sent to a study, or to a category of non-patient instances (PS3.18 12.5.1.1)."""
+    if study:
+        return StudyMismatch(named) if named.study and named.study != study else None
+    if category is not None and named.sop_class not in NON_PATIENT[category]:
+        return Misplaced("the SOP Class is none of the category of the target URL", named)
+    return (
+        Misplaced("the SOP Instance UID is not the one of the target URL", named)
+        if sop not in ("", named.sop)
+        else None
+    )
 
 
 def identity_of(scan: Scan) -> Named:
@@ -74,7 +94,7 @@ class Outcomes:
     def fail(self, failure: Failure, named: Named | None = None) -> None:
         """`named`: who the object said it is, where that is known."""
         self._failures.append(failure)
-        self._names.append(failure.named if isinstance(failure, StudyMismatch) else named)
+        self._names.append(failure.named if isinstance(failure, Misplaced) else named)
 
     @property
     def kept(self) -> bool:
@@ -139,9 +159,8 @@ def _referenced(receipt: Receipt, service: str) -> Row:
     if identity is None:
         raise TypeError("an object in quarantine has no identity to refer to")
     row: Row = {0x00081150: ("UI", receipt.sop_class), 0x00081155: ("UI", identity.sop)}
-    if identity.study:
-        study, series, sop = map(name_of, (identity.study, identity.series, identity.sop))
-        row[0x00081190] = ("UR", f"{service}/studies/{study}/series/{series}/instances/{sop}")
+    if path := object_path(identity, receipt.sop_class):
+        row[0x00081190] = ("UR", service + path)
     if receipt.outcome is Outcome.VERSION:
         row[0x00081196] = ("US", status.VERSION_KEPT)
         row[0x00000902] = ("LO", _comment(receipt.reason))

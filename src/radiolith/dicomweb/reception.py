@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from radiolith.dicom.reader import Scanner
 from radiolith.dicomweb.call import Call
-from radiolith.dicomweb.receipts import Named, Outcomes, StudyMismatch, identity_of
+from radiolith.dicomweb.receipts import Misplaced, Named, Outcomes, identity_of, mismatch
 from radiolith.model import BadInput, Failure, NotAllowed, Receipt, Source
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Reception:
     def __init__(self, call: Call):
         self._call = call
         self._study = call.uid("study")
+        self._category = call.names.get("category")  # of non-patient instances
         address = call.scope.get("client")
         self._source = Source("stow", call.principal.name, address[0] if address else "")
         self._intake: Intake | None = None
@@ -47,8 +48,8 @@ class Reception:
         except Failure as failure:
             self.outcomes.fail(failure, named)
         # To refuse what belongs to another study before it is kept, its UID must be known before the archive is told
-        # that the object is complete. Only POST /studies/{s} pays for this second look.
-        self._scanner = Scanner(transfer_syntax=transfer_syntax) if self._study else None
+        # that the object is complete. Only a target URL that says what belongs there pays for this second look.
+        self._scanner = Scanner(transfer_syntax=transfer_syntax) if self._study or self._category else None
 
     async def write(self, data: bytes | memoryview) -> None:
         intake = self._intake
@@ -90,15 +91,14 @@ class Reception:
         self._named = named
         await self._drop(failure)
 
-    def _mismatch(self) -> StudyMismatch | None:
+    def _mismatch(self) -> Misplaced | None:
         if self._scanner is None:
             return None
         try:
             found = identity_of(self._scanner.finish())
         except BadInput:
             return None
-        wrong = found.study and found.study != self._study
-        return StudyMismatch(found) if wrong else None
+        return mismatch(found, self._study, self._category, self._call.uid("instance"))
 
     async def _drop(self, failure: Failure) -> None:
         intake, self._intake = self._intake, None

@@ -9,11 +9,11 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable
 
 from radiolith.archive.ports import Stream
-from radiolith.dicom.naming import name_of
 from radiolith.dicomweb import byteranges
 from radiolith.dicomweb.call import Call
 from radiolith.dicomweb.respond import Answer, Headers, Streamed, gathered
-from radiolith.model import Held
+from radiolith.dicomweb.rows import NON_PATIENT, object_path
+from radiolith.model import Held, NotFound
 
 Reply = Answer | Streamed
 
@@ -22,7 +22,13 @@ async def located(call: Call) -> list[Held]:
     """What the path names; audited with the purpose a client may give (header Purpose-Of-Use)."""
     purpose = (call.header(b"purpose-of-use") or "")[:64]
     study, series, sop = call.uid("study"), call.uid("series"), call.uid("instance")
-    return await call.archive.retrieve.locate(call.principal, study, series, sop, purpose=purpose)
+    found = await call.archive.retrieve.locate(call.principal, study, series, sop, purpose=purpose)
+    category = call.names.get("category")
+    if category is not None:
+        found = [held for held in found if held.sop_class in NON_PATIENT[category]]
+        if not found:
+            raise NotFound("nothing is held under this UID in this category")
+    return found
 
 
 async def the_one(call: Call) -> Held:
@@ -39,9 +45,7 @@ def etag(helds: Iterable[Held], *what: object) -> str:
 
 
 def instance_url(call: Call, held: Held) -> str:
-    i = held.identity
-    study, series, sop = name_of(i.study), name_of(i.series), name_of(i.sop)
-    return f"{call.service}/studies/{study}/series/{series}/instances/{sop}"
+    return call.service + object_path(held.identity, held.sop_class)
 
 
 def bulk_template(call: Call) -> str:

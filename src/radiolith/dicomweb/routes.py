@@ -20,6 +20,7 @@ from radiolith.dicomweb import (
     bulkdata,
     capabilities,
     commitment,
+    nonpatient,
     qido,
     removal,
     rendered,
@@ -31,6 +32,7 @@ from radiolith.dicomweb import (
 from radiolith.dicomweb.auth import Identities, authenticate
 from radiolith.dicomweb.call import Call, ClientGone, service_url
 from radiolith.dicomweb.respond import Answer
+from radiolith.dicomweb.rows import NON_PATIENT
 from radiolith.dicomweb.status import NoSuchMethod
 from radiolith.dicomweb.table import Route, Table
 from radiolith.model import Failure, NotFound
@@ -74,6 +76,17 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "{view:rejected}/instances", qido.instances, "Search for Rejected Instances", "search"),
     Route("POST", "commitment-requests/{transaction}", commitment.request, "Request Storage Commitment", "other"),
     Route("GET", "commitment-requests/{transaction}", commitment.result, "Check Storage Commitment", "other"),
+    *(
+        Route(method, f"{{category:{category}}}{end}", function, title, kind)
+        for category in NON_PATIENT
+        for method, end, function, title, kind in (
+            ("GET", "", nonpatient.search, "Search for Non-Patient Instances", "search"),
+            ("POST", "", stow.store, "Store Non-Patient Instances", "store"),
+            ("GET", "/{instance}", nonpatient.retrieve, "Retrieve Non-Patient Instance", "retrieve"),
+            ("POST", "/{instance}", stow.store, "Store Non-Patient Instance", "store"),
+            ("GET", "/{instance}/bulkdata/{path*}", bulkdata.by_path, "Retrieve Bulkdata", "bulkdata"),
+        )
+    ),
     Route("GET", "wado", wadouri.wado, "Retrieve by URI (WADO-URI)", "retrieve"),
     Route("GET", "capabilities", capabilities.describer(lambda: ROUTES), "Retrieve Capabilities", "other"),
     Route("GET", "", capabilities.describer(lambda: ROUTES), "Retrieve Capabilities", "other"),

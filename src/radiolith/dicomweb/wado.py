@@ -47,7 +47,10 @@ async def objects(call: Call) -> Reply:
     """GET study, series or instance."""
     call.check_parameters()
     one = "instance" in call.names
-    choice = accept.instances(call.accepted(), one=one)
+    return await objects_reply(call, accept.instances(call.accepted(), one=one))
+
+
+async def objects_reply(call: Call, choice: Choice) -> Reply:
     helds = await located(call)
     tag = etag(helds, choice)
     headers = call.warning_headers()
@@ -157,7 +160,10 @@ def _file_name(held: Held) -> str:
 async def metadata(call: Call) -> Reply:
     """GET …/metadata: DICOM JSON, or Native DICOM Model XML in multipart/related."""
     call.check_parameters("charset")
-    choice = accept.documents(call.accepted(), "the metadata")
+    return await metadata_reply(call, accept.documents(call.accepted(), "the metadata"))
+
+
+async def metadata_reply(call: Call, choice: Choice) -> Reply:
     call.check_charset()
     helds = await located(call)
     tag = etag(helds, choice, call.service, coding_of(call.headers))
