@@ -7,10 +7,10 @@ import pytest
 from tests import campaign
 
 
-def test_counts_follow_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("share", "wanted"), [(0, 5), (1, 500), (0.1, 50), (0.001, 5)])
+def test_counts_follow_the_switch(share: float, wanted: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(campaign, "chosen", {})
-    monkeypatch.setattr(campaign, "LONG", False)
-    assert campaign.count("seeds", 5, 500) == 5
-    monkeypatch.setattr(campaign, "LONG", True)
-    assert campaign.count("seeds", 5, 500) == 500
-    assert campaign.chosen == {"seeds": 500}
+    monkeypatch.setattr(campaign, "SHARE", share)
+    monkeypatch.setattr(campaign, "LONG", share > 0)
+    assert campaign.count("seeds", 5, 500) == wanted
+    assert campaign.chosen == {"seeds": wanted}
