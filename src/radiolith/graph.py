@@ -18,6 +18,7 @@ from radiolith.archive.accounts import Accounts
 from radiolith.archive.commit import Committer
 from radiolith.archive.commitment import Commitment
 from radiolith.archive.condition import Condition, Watched
+from radiolith.archive.deciding import Deciding
 from radiolith.archive.decoding import Decoding
 from radiolith.archive.description import Description
 from radiolith.archive.encodings import Encodings
@@ -109,14 +110,15 @@ def build(
     description, pixels = Description(reading, cache), Pixelwork(reading, decoding, cache)
     encodings = Encodings(database, reading, pixels, committer, clock)
     door = Door(store, committer, encodings, settings, threads, clock)
+    deciding = Deciding(database, reading, committer, reads, clock)
     archive = Archive(
         ingest=Ingest(door),
         query=Query(database, description, reads, threads),
         retrieve=Retrieve(database, reading, description, pixels, reads),
-        remove=Remove(database, reading, committer, reads, clock),
-        versions=Versions(database, reading, committer, reads, clock),
+        remove=Remove(deciding),
+        versions=Versions(deciding),
         commitment=Commitment(database, reading, reads, clock),
-        quarantine=Sidelined(database, reading, committer, reads, clock),
+        quarantine=Sidelined(deciding),
     )
     accounts = Accounts(database, reading, committer, reads, clock)
     condition = Condition(Watched(settings, database, store, accounts, reading, lost, reads, clock))

@@ -7,16 +7,14 @@ the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from radiolith.archive.commit import Committer
+from radiolith.archive.deciding import Deciding
 from radiolith.archive.ports import Rejected
-from radiolith.archive.reading import Reading
 from radiolith.index import instances
-from radiolith.index.database import Database
-from radiolith.model import AuditEvent, BadInput, Fact, Identity, NotFound, Principal
+from radiolith.index.session import Reader
+from radiolith.model import BadInput, Identity, NotFound, Principal
 from radiolith.trust.access import Action, require
-from radiolith.trust.audit import ReadAudit
 from radiolith.trust.keys import NONPATIENT, STUDY
 
 REASONS = {
@@ -31,16 +29,8 @@ ITEMS = 1_000  # instances one fact names; a larger study takes several, each wh
 
 
 class Remove:
-    def __init__(
-        self,
-        database: Database,
-        reading: Reading,
-        committer: Committer,
-        audit: ReadAudit,
-        clock: Callable[[], int],
-    ):
-        self._database, self._reading, self._committer = database, reading, committer
-        self._audit, self._clock = audit, clock
+    def __init__(self, deciding: Deciding):
+        self._deciding = deciding
 
     async def reject(self, principal: Principal, study: str, series: str = "", sop: str = "", *, reason: str) -> int:
         """Take what is under study, series or instance out of the normal views; how many instances that were.
@@ -53,21 +43,25 @@ class Remove:
             raise BadInput(f"the reason of a rejection is one of {known}")
         if not study and not sop:
             raise BadInput("non-patient objects belong to no study; name the instance")
-        visible = await self._reading.run(self._identities, principal, study, series, sop, False)
+        visible = await self._identities(principal, study, series, sop, rejected=False)
         return await self._decide(principal, "reject", visible, {"reason": reason})
 
     async def restore(self, principal: Principal, study: str, series: str = "", sop: str = "") -> int:
         """Bring rejected instances back into the normal views; how many. Raises NotFound when none is rejected there."""
         require(principal, Action.RESTORE)
-        hidden = await self._reading.run(self._identities, principal, study, series, sop, True)
+        hidden = await self._identities(principal, study, series, sop, rejected=True)
         return await self._decide(principal, "restore", hidden, {})
 
-    def _identities(self, principal: Principal, study: str, series: str, sop: str, rejected: bool) -> list[Identity]:
-        with self._database.read() as read:
+    async def _identities(
+        self, principal: Principal, study: str, series: str, sop: str, *, rejected: bool
+    ) -> list[Identity]:
+        def look(read: Reader) -> list[Identity]:
             found = instances.locate(
                 read, principal.tenant.id, study, series or None, sop or None, include_rejected=True
             )
             return [held.identity for held in found if bool(held.rejected) is rejected]
+
+        return await self._deciding.look(look)
 
     async def _decide(
         self, principal: Principal, kind: str, identities: list[Identity], body: dict[str, object]
@@ -76,17 +70,17 @@ class Remove:
             what = "rejected" if kind == "restore" else "held"
             raise NotFound(f"nothing {what} under this UID")
         study = identities[0].study
-        label = (principal.tenant.uid, STUDY if study else NONPATIENT, study)
-        waiting = []
-        for items in _slices(identities):
-            at = self._clock()
-            fact = Fact(
-                kind, at, principal.name, principal.tenant.uid,
-                body | {"items": [[i.study, i.series, i.sop] for i in items]},
-            )  # fmt: skip
-            detail = str(body.get("reason", ""))
-            event = AuditEvent(at, principal.tenant.id, principal.name, kind, study, count=len(items), detail=detail)
-            waiting.append(self._committer.fact(fact, label, [event]))
+        scope = (STUDY if study else NONPATIENT, study)
+        detail = str(body.get("reason", ""))
+        waiting = [
+            self._deciding.decide(
+                principal,
+                (kind, body | {"items": [[i.study, i.series, i.sop] for i in items]}),
+                scope,
+                (kind, len(items), detail),
+            )
+            for items in _slices(identities)
+        ]
         for future in waiting:
             await future
         return len(identities)
@@ -95,14 +89,9 @@ class Remove:
         """What is rejected, latest first; `after` is the SOP Instance UID the page before ended with."""
         require(principal, Action.QUERY)
 
-        def look() -> list[Rejected]:
-            with self._database.read() as read:
-                rows = instances.rejected(read, principal.tenant.id, limit, after)
-                return [Rejected(r.study, r.series, r.sop, r.reason, r.at, r.by) for r in rows]
-
-        found = await self._reading.run(look)
-        await self._audit.note(principal, "", "rejected", len(found))
-        return found
+        rows = await self._deciding.look(lambda read: instances.rejected(read, principal.tenant.id, limit, after))
+        await self._deciding.note(principal, "", "rejected", len(rows))
+        return [Rejected(r.study, r.series, r.sop, r.reason, r.at, r.by) for r in rows]
 
 
 def _slices(identities: list[Identity]) -> Iterator[list[Identity]]:
