@@ -129,12 +129,10 @@ async def test_what_was_set_aside_is_its_own(two: Two) -> None:
 
 async def committed(two: Two, who: Principal, transaction: str, sops: list[str]) -> tuple[set[str], set[str]]:
     await two.graph.archive.commitment.request(who, transaction, [(RAW, sop) for sop in sops])
-    while True:
-        found = await two.graph.archive.commitment.result(who, transaction)
-        assert found is not None
-        if found.state == "done":
-            return {item[1] for item in found.committed}, {item[1] for item in found.failed}
-        await asyncio.sleep(0)
+    await two.graph.archive.commitment.idle()
+    found = await two.graph.archive.commitment.result(who, transaction)
+    assert found is not None and found.state == "done"
+    return {item[1] for item in found.committed}, {item[1] for item in found.failed}
 
 
 async def test_commitment_is_for_ones_own_and_so_are_its_transactions(two: Two) -> None:

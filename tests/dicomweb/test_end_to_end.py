@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import random
 import zipfile
@@ -19,6 +18,7 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom.uid import ImplicitVRLittleEndian
 from requests import Session
 
+from radiolith.archive.commitment import Commitment
 from radiolith.codecs.sandbox import Decoders
 from radiolith.dicomweb.routes import Edge
 from tests import campaign
@@ -37,6 +37,7 @@ class Live:
     edge: Edge
     token: str
     reader: str
+    commitment: Commitment
 
     async def __call__(self, method: str, target: str, **more: object) -> Reply:
         return await ask(self.edge, method, target, token=str(more.pop("token", self.token)), **more)  # type: ignore[arg-type]
@@ -53,7 +54,9 @@ async def live(tmp_path: Path, decoders: Decoders) -> AsyncIterator[Live]:
         who = principal(graph)
         token = await graph.accounts.add_token(who, "tests", "admin")
         reader = await graph.accounts.add_token(who, "viewer", "reader")
-        yield Live(Edge(graph.archive, graph.identities, graph.settings.limits), token, reader)
+        yield Live(
+            Edge(graph.archive, graph.identities, graph.settings.limits), token, reader, graph.archive.commitment
+        )
 
 
 async def test_store_find_retrieve(live: Live) -> None:
@@ -148,11 +151,9 @@ async def test_commitment(live: Live) -> None:
         {"00081150": {"vr": "UI", "Value": [c]}, "00081155": {"vr": "UI", "Value": [i]}} for c, i in items]}}  # fmt: skip
     headers = {"content-type": "application/dicom+json"}
     reply = await live("POST", "/commitment-requests/1.5.1", headers=headers, body=orjson.dumps(body))
-    for _ in range(500):
-        if reply.status != 202:
-            break
-        await asyncio.sleep(0)
-        reply = await live("GET", "/commitment-requests/1.5.1")
+    assert reply.status in (200, 202)
+    await live.commitment.idle()
+    reply = await live("GET", "/commitment-requests/1.5.1")
     assert reply.status == 200
     assert [i["00081155"]["Value"] for i in reply.json["00081199"]["Value"]] == [["1.2.3.4"]]
     assert reply.json["00081198"]["Value"][0]["00081197"]["Value"] == [0x0112]

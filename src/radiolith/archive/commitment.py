@@ -120,6 +120,11 @@ class Commitment:
         for request in await self._reading.run(look):
             await self._take_over(request)
 
+    async def idle(self) -> None:
+        """Until every request that this process has begun to verify is answered, or given up."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
     async def _take_over(self, request: commitments.Request) -> None:
         now = self._clock()
         if now - request.claimed_at < STALE:
