@@ -101,7 +101,10 @@ class Encodings:
         return a.layout.frames > 0
 
     async def _elements(self, held: Held) -> dict[str, object]:
-        header, encoding, tail = await self._reading.run(self._reading.description_now, held)
+        return await self._reading.run(self._elements_now, held)
+
+    def _elements_now(self, held: Held) -> dict[str, object]:
+        header, encoding, tail = self._reading.description_now(held)
         made = to_json(header, encoding, bulk_uri=str, bulk_threshold=_HEADER_BYTES, tail=tail)
         body = orjson.loads(made)
         return {tag: value for tag, value in body.items() if tag not in _OF_THE_ENCODING and not tag.startswith("7FE0")}
