@@ -14,6 +14,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,9 @@ from radiolith.archive.verify import Verify
 from radiolith.codecs.sandbox import Decoders, Zygote, start_zygote
 from radiolith.config import Settings
 from radiolith.dicomweb.routes import Edge, Options
+from radiolith.dimse import services
+from radiolith.dimse.server import Node as Associations
+from radiolith.dimse.server import Server, Terms
 from radiolith.graph import Graph, build, no_decoders, settled
 from radiolith.home import (
     Home,
@@ -43,10 +47,12 @@ from radiolith.home import (
 from radiolith.httphead import BoundedHead
 from radiolith.jobs.housekeeping import Housekeeping, Parts
 from radiolith.jobs.merging import Merging
-from radiolith.model import BadInput
+from radiolith.model import BadInput, Unavailable
 from radiolith.storage.blobs import microseconds
 from radiolith.storage.cache import Cache
 from radiolith.storage.tiers import open_backend
+from radiolith.traces import Ring
+from radiolith.trust.devices import Devices
 from radiolith.trust.keys import read_root_key
 from radiolith.web.ports import Inside
 from radiolith.web.routes import routes
@@ -97,6 +103,8 @@ class Node:
 
     settings: Settings
     socket: socket.socket
+    dimse: socket.socket | None
+    near: bool  # nothing but loopback listens
     decoders: str  # address of the decoders' zygote
     secret: bytes  # of the cache on disk
 
@@ -107,37 +115,74 @@ class Node:
         return Cache(self.settings.home / "cache", self.secret)
 
 
-def serve(home: Path, *, http: str | None = None, workers: int | None = None) -> int:
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What the command line says about where to listen (HOST:PORT) and as whom; None: as the settings have it."""
+
+    http: str | None = None
+    dimse: str | None = None
+    aet: str | None = None
+
+
+def serve(home: Path, doors: Doors = Doors(), *, workers: int | None = None) -> int:
     """Run the archive until SIGTERM or SIGINT; the exit code."""
     _raise_file_limit()
-    settings = config.load(home)
+    settings = _with_title(config.load(home), doors.aet)
     read_root_key(Path(settings.keys.root))  # a missing one is said here, in words
     if settings.tiers.hot.url.startswith("file:"):
         open_backend(settings.tiers.hot, create=False).close()  # and so is a volume that is not mounted
-    address = http or f"{settings.http.host}:{settings.http.port}"
+    address = doors.http or f"{settings.http.host}:{settings.http.port}"
     _near_or_behind_tls(address, settings)
     count = workers or settings.workers or min(8, os.cpu_count() or 1)
-    with locked(settings.home, alone=False), served_once(settings.home):
+    with ExitStack() as opened:
+        opened.enter_context(locked(settings.home, alone=False))
+        opened.enter_context(served_once(settings.home))
         check_version(settings)
-        listening = serving.listen(address)
-        decoders = DecoderParent()
-        try:
-            node = Node(settings, listening, decoders.address, os.urandom(32))
-            _empty_cache(settings.home / "cache")
-            metrics.share(count + 1)
-            code = serving.in_child(lambda: _recover(settings))
-            if code:
-                return code
-            host, port = listening.getsockname()[:2]
-            log.info("serving", address=f"http://{host}:{port}/", workers=count)
-            roles: dict[str, Callable[[], int]] = {
-                f"worker {number}": lambda number=number: _worker(node, number) for number in range(count)
-            }
-            roles["jobs"] = lambda: _jobs(node, count)
-            return serving.Supervisor(roles, decoders.look_after).run()
-        finally:
-            decoders.close()
-            listening.close()
+        listening = opened.enter_context(serving.listen(address))
+        dimse = _listen_for_dicom(settings, doors.dimse)
+        if dimse is not None:
+            opened.enter_context(dimse)
+        decoders = opened.enter_context(contextlib.closing(DecoderParent()))
+        near = all(_is_loopback(each.getsockname()[0]) for each in (listening, dimse) if each is not None)
+        node = Node(settings, listening, dimse, near, decoders.address, os.urandom(32))
+        _empty_cache(settings.home / "cache")
+        metrics.share(count + 1)
+        code = serving.in_child(lambda: _recover(settings))
+        if code:
+            return code
+        _announce(node, count)
+        roles: dict[str, Callable[[], int]] = {
+            f"worker {number}": lambda number=number: _worker(node, number) for number in range(count)
+        }
+        roles["jobs"] = lambda: _jobs(node, count)
+        return serving.Supervisor(roles, decoders.look_after).run()
+
+
+def _with_title(settings: Settings, aet: str | None) -> Settings:
+    """The AE title of the command line is checked like that of the settings."""
+    return settings if aet is None else config.changed(settings, "dimse.aet", aet)
+
+
+def _listen_for_dicom(settings: Settings, given: str | None) -> socket.socket | None:
+    """None where there is to be no DICOM, or where the usual port is taken and nobody asked for it by name."""
+    usual = given is None and settings.dimse.port == config.DIMSE_PORT
+    if given is None and not settings.dimse.port:
+        return None
+    try:
+        return serving.listen(given or f"{settings.dimse.host}:{settings.dimse.port}")
+    except Unavailable as failure:
+        if not usual:
+            raise
+        log.warning("no DICOM: give another port with --dimse HOST:PORT", reason=str(failure))
+        return None
+
+
+def _announce(node: Node, workers: int) -> None:
+    host, port = node.socket.getsockname()[:2]
+    log.info("serving", address=f"http://{host}:{port}/", workers=workers)
+    if node.dimse is not None:
+        host, port = node.dimse.getsockname()[:2]
+        log.info("serving DICOM", address=f"{host}:{port}", aet=node.settings.dimse.aet)
 
 
 class DecoderParent:
@@ -170,11 +215,15 @@ class DecoderParent:
 def _near_or_behind_tls(address: str, settings: Settings) -> None:
     """Closed by default: beyond this machine only behind something that speaks TLS. Raises BadInput with what to do."""
     host = address.rpartition(":")[0].strip("[]")
-    if host != "localhost" and not host.startswith("127.") and host != "::1" and not settings.http.behind_tls:
+    if not _is_loopback(host) and not settings.http.behind_tls:
         raise BadInput(
             f"{host} is reachable from other machines, and this server speaks no TLS itself: put a TLS proxy in front of"
             " it and say so with http.behind_tls = true (RADIOLITH_HTTP_BEHIND_TLS=true), or listen on 127.0.0.1"
         )
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _raise_file_limit() -> None:
@@ -220,14 +269,32 @@ def _worker(node: Node, number: int) -> int:
                 limit_concurrency=CONNECTIONS, date_header=True,
             )
         )  # fmt: skip
+        dicom = _dicom(node, graph, number)
         try:
+            if node.dimse is not None:
+                await dicom.start(node.dimse)
             await server.serve(sockets=[node.socket])
         finally:
+            await dicom.stop()
             await graph.close()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work())
     return 0
+
+
+def _dicom(node: Node, graph: Graph, number: int) -> Server:
+    """The DICOM edge of a worker."""
+    dimse = node.settings.dimse
+    titles = {dimse.aet: "default"}
+    for entry in dimse.titles:
+        title, _, tenant = entry.partition("=")
+        titles[title] = tenant or "default"
+    devices = Devices(graph.database, titles, node.near)
+    terms = Terms(dimse.associations, dimse.associations_per_address, dimse.pdu_bytes, dimse.idle_seconds)
+    offer = services.offer(dimse.pdu_bytes, dimse.unknown_classes)
+    ring = Ring(node.settings.home, f"worker {number}")
+    return Server(Associations(graph.archive, (devices, graph.identities), offer, terms, microseconds), ring.append)
 
 
 def _jobs(node: Node, row: int) -> int:

@@ -18,7 +18,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
@@ -32,6 +32,8 @@ FOREIGN = ("RADIOLITH_HOME", "RADIOLITH_LONG", "RADIOLITH_TEST_", "RADIOLITH_BEN
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+DIMSE_PORT = 11112
+"""Registered for DICOM (PS3.8 9.1.1)."""
 
 
 def _setting(default: Any, why: str) -> Any:
@@ -49,6 +51,28 @@ class Http:
     cors_origins: tuple[str, ...] = _setting(
         (), "Foreign pages that may call DICOMweb from a browser (CORS), as https://HOST[:PORT], each by name."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Dimse:
+    host: str = _setting(
+        "127.0.0.1", "Where to listen for DICOM. As long as it is loopback (and HTTP too) every AE title here may call."
+    )
+    port: int = _setting(
+        DIMSE_PORT,
+        "TCP port of DICOM; 0 listens nowhere. The usual one is passed over, with a warning, when it is taken.",
+    )
+    aet: str = _setting("RADIOLITH", "The AE title of this archive: 1 to 16 characters.")
+    titles: tuple[str, ...] = _setting(
+        (), "Further AE titles it answers to: 'TITLE', or 'TITLE=TENANT' for an archive of its own on the same port."
+    )
+    pdu_bytes: int = _setting(
+        256 * KIB, "Bytes of a P-DATA-TF PDU that a peer may send. Nothing is held, so large is good."
+    )
+    associations: int = _setting(200, "Associations of one worker at a time; more are rejected, to be tried again.")
+    associations_per_address: int = _setting(100, "The same from one network address.")
+    idle_seconds: int = _setting(300, "Seconds without a message after which an association is aborted.")
+    unknown_classes: bool = _setting(True, "Keep objects of private SOP classes and of those newer than this program.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +149,7 @@ class Settings:
     home: Path
     workers: int = _setting(0, "Worker processes of `radiolith serve`; 0 means one per processor, 8 at most.")
     http: Http = field(default_factory=Http)
+    dimse: Dimse = field(default_factory=Dimse)
     database: Database = field(default_factory=Database)
     tiers: Tiers = field(default_factory=Tiers)
     keys: Keys = field(default_factory=Keys)
@@ -135,6 +160,8 @@ class Settings:
 
 POLICIES = ("first", "newest", "ask")
 LEVELS = ("debug", "info", "warning", "error")
+_AET = re.compile(r"(?=[!-~])[ -\[\]-~]{0,15}[!-\[\]-~]")
+"""PS3.5 6.2, AE."""
 _ORIGIN = re.compile(r"https?://([0-9a-z._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 """What a browser sends as Origin (RFC 6454 7.1)."""
 
@@ -170,6 +197,12 @@ def resolve(home: Path, document: Mapping[str, Any], environ: Mapping[str, str])
         values["versions.peers"] = _checked("versions.peers", peers, types["versions.peers"])
     values.update(_from_environment(environ, types))
     return _validated(_build(values, home.expanduser().absolute()))
+
+
+def changed(settings: Settings, name: str, value: object) -> Settings:
+    """The same settings with one of them changed, and checked like all; for what the command line says."""
+    section, _, key = name.partition(".")
+    return _validated(replace(settings, **{section: replace(getattr(settings, section), **{key: value})}))
 
 
 def _from_environment(environ: Mapping[str, str], types: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,16 +316,23 @@ def _validated(settings: Settings) -> Settings:
         raise BadInput(f"'log.level' is one of {', '.join(LEVELS)}, not '{settings.log.level}'.")
     if not 0 <= settings.http.port < 65536:
         raise BadInput(f"'http.port' is a TCP port, not {settings.http.port}.")
+    if not 0 <= settings.dimse.port < 65536:
+        raise BadInput(f"'dimse.port' is a TCP port, or 0 for none, not {settings.dimse.port}.")
+    for title in (settings.dimse.aet, *(entry.partition("=")[0] for entry in settings.dimse.titles)):
+        if not _AET.fullmatch(title):
+            raise BadInput(
+                f"'{title}' is no AE title: 1 to 16 printable ASCII characters, no backslash, no space around."
+            )
     for origin in settings.http.cors_origins:
         if not _ORIGIN.fullmatch(origin):
             raise BadInput(
                 f"'http.cors_origins' holds '{origin}': an origin is https://HOST or https://HOST:PORT in small letters,"
                 " nothing behind it, and never '*', which would be every page there is."
             )
-    for section in (settings, settings.limits):
+    for section in (settings, settings.limits, settings.dimse):
         for entry in fields(section):
             value = getattr(section, entry.name)
-            if isinstance(value, int) and value < (0 if entry.name == "workers" else 1):
+            if isinstance(value, int) and value < (0 if entry.name in ("workers", "port") else 1):
                 raise BadInput(f"'{entry.name}' cannot be {value}.")
     if len(set(settings.keys.keyring)) < 2:
         raise BadInput("'keys.keyring' names two places or more, so that the loss of one loses nothing.")

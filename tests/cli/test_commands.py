@@ -18,7 +18,7 @@ GROUP = typer.main.get_command(main.app)
 COMMANDS = {
     "demo": {"--home", "--http", "--workers"},
     "init": {"--home", "--join"},
-    "serve": {"--home", "--http", "--workers"},
+    "serve": {"--home", "--http", "--dimse", "--aet", "--workers"},
     "import": {"--home", "--json"},
     "export": {"--home", "--study", "--original", "--json"},
     "check": {"--home", "--rebuild", "--read-data", "--json"},

@@ -46,7 +46,7 @@ def test_a_home_is_served_once(tmp_path: Path) -> None:
     server.start()
     try:
         with pytest.raises(Conflict, match="another"):
-            app.serve(home, http="127.0.0.1:0")
+            app.serve(home, app.Doors("127.0.0.1:0"))
     finally:
         server.stop()
 
@@ -56,4 +56,4 @@ def test_plain_http_stays_on_this_machine(tmp_path: Path) -> None:
 
     app.initialise(tmp_path / "home")
     with pytest.raises(BadInput, match="behind_tls"):
-        app.serve(tmp_path / "home", http="0.0.0.0:0")
+        app.serve(tmp_path / "home", app.Doors("0.0.0.0:0"))

@@ -44,7 +44,7 @@ def demo(
         console.say(f"  home              {made.home}{'   (removed at the end)' if temporary else ''}")
         console.say()
         console.say("  Ctrl-C stops it.")
-        code = app.serve(made.home, http=address, workers=workers)
+        code = app.serve(made.home, app.Doors(address), workers=workers)
     finally:
         if temporary:
             shutil.rmtree(place.parent, ignore_errors=True)

@@ -13,10 +13,14 @@ from radiolith.cli import logs, options
 def serve(
     home: options.Home,
     http: options.Http = None,
+    dimse: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen for DICOM; port 0 takes a free one.")
+    ] = None,
+    aet: Annotated[str | None, typer.Option("--aet", metavar="AET", help="The AE title of this archive.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker processes.")] = None,
 ) -> None:
     """Run the archive. Stops cleanly on SIGTERM or Ctrl-C."""
     from radiolith import app
 
     logs.begin(config.load(home).log.level)
-    raise typer.Exit(app.serve(home, http=http, workers=workers))
+    raise typer.Exit(app.serve(home, app.Doors(http, dimse, aet), workers=workers))

@@ -1,0 +1,133 @@
+"""What goes out on an association, and the answers to our own requests; for both roles.
+
+Owns: the order of what is written: messages whole and one after the other, each by as few writes as it has pieces. Must never:
+read, or wait for anything but the peer's answer and its socket.
+
+Limits: ANSWER_SECONDS for an answer; what is unsent is bounded by `wire.WRITE_MAX` and the piece on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+
+from radiolith.dimse.association import Context
+from radiolith.dimse.commands import Command
+from radiolith.dimse.messages import Buffer, Outgoing, Unmeasured, command_only, message
+from radiolith.dimse.upperlayer import UpperLayer
+from radiolith.dimse.wire import Wire
+from radiolith.model import Unavailable
+
+ANSWER_SECONDS = 120.0
+"""For the answer to a C-STORE: a slow archive may write to tape, a dead one says nothing."""
+_ID_MAX = 0xFFFF
+
+
+class Lost(Unavailable):
+    """The association ended before the answer came."""
+
+
+class Sender:
+    """Made with an association; `peer_max_length` is known once it is established."""
+
+    def __init__(self, layer: UpperLayer, wire: Wire):
+        self._layer, self._wire = layer, wire
+        self._streaming = asyncio.Lock()
+        self._behind: deque[list[Buffer]] = deque()  # whole messages that wait for the end of a streamed one
+        self._answers: dict[int, asyncio.Future[Command]] = {}
+        self._last_id = 0
+
+    @property
+    def open(self) -> bool:
+        return self._layer.may_send_data and not self._wire.ended
+
+    def send(self, context_id: int, command: Command, data: bytes | None = None) -> None:
+        """A whole message. Nothing happens when the association is over."""
+        if not self.open:
+            return
+        parts = message(context_id, command, data, self._layer.peer_max_length)
+        if self._streaming.locked():
+            self._behind.append(parts)
+        else:
+            self._wire.write(self._layer.send_data(parts))
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken enough of what was sent."""
+        await self._wire.drain()
+
+    def next_id(self) -> int:
+        """A message id that no request of ours is waiting under."""
+        while True:
+            self._last_id = self._last_id % _ID_MAX + 1
+            if self._last_id not in self._answers:
+                return self._last_id
+
+    # ------------------------------------------------------------ our own requests
+
+    def expect(self, message_id: int) -> asyncio.Future[Command]:
+        """The next response to this message id. Fails with Lost."""
+        waiting: asyncio.Future[Command] = asyncio.get_running_loop().create_future()
+        self._answers[message_id] = waiting
+        return waiting
+
+    def answered(self, command: Command) -> bool:
+        """A response came in; whether somebody waited for it."""
+        waiting = self._answers.pop(command.message_id, None)
+        if waiting is None or waiting.done():
+            return False
+        waiting.set_result(command)
+        return True
+
+    def lost(self, why: str) -> None:
+        """The association is over: nobody will answer any more."""
+        for waiting in self._answers.values():
+            if not waiting.done():
+                waiting.set_exception(Lost(why))
+                waiting.exception()  # whoever waited may be gone
+        self._answers.clear()
+
+    async def store(
+        self, context: Context, command: Command, pieces: AsyncIterator[Buffer], total: int | None
+    ) -> Command:
+        """Send a C-STORE-RQ with its data set of `total` bytes (None: not known before) and wait for the response.
+
+        Raises Lost, TimeoutError; whatever `pieces` raises: the message cannot be ended then, so the association is to
+        be aborted.
+        """
+        answer = self.expect(command.message_id)
+        try:
+            async with self._streaming:
+                await self._stream(context.id, command, pieces, total)
+                while self._behind:
+                    self._write(self._behind.popleft())
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await answer
+        finally:
+            self._answers.pop(command.message_id, None)
+
+    async def _stream(
+        self, context_id: int, command: Command, pieces: AsyncIterator[Buffer], total: int | None
+    ) -> None:
+        limit = self._layer.peer_max_length
+        head: list[Buffer] = [command_only(context_id, command, limit)]
+        if total is None:
+            unmeasured = Unmeasured(context_id, limit)
+            async for piece in pieces:
+                self._write(head + unmeasured.feed(piece))
+                head = []
+                await self._wire.drain()
+            self._write(head + unmeasured.finish())
+            return
+        outgoing = Outgoing(context_id, total, limit)
+        async for piece in pieces:
+            self._write(head + outgoing.feed(piece))
+            head = []
+            await self._wire.drain()
+        if not outgoing.complete:
+            raise ValueError("the data set is shorter than it was said to be")
+
+    def _write(self, buffers: Sequence[Buffer]) -> None:
+        if not self.open:
+            raise Lost("the association ended while an object was being sent")
+        self._wire.write(self._layer.send_data(buffers))

@@ -1,0 +1,125 @@
+"""DICOM associations of one process: listening, letting in, draining.
+
+Owns: the listening socket's end in this process and the acceptors behind it. Must never: look into an association.
+
+Limits: `Terms`: associations in all and from one address of this process; connections beyond twice that are closed unheard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from radiolith.archive.ports import Archive
+from radiolith.dimse.acceptor import Acceptor
+from radiolith.dimse.association import Offer
+from radiolith.dimse.items import Identity
+from radiolith.dimse.wire import Wire
+from radiolith.model import NotAuthenticated, Principal
+from radiolith.trust.devices import Devices
+from radiolith.trust.identity import Identities
+
+STOP_SECONDS = 15.0
+"""For associations to end by themselves; then they are cut. As long as the web server waits."""
+_NAME, _NAME_AND_PASSCODE, _JWT = 1, 2, 5
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a peer has to keep to; numbers are of one process."""
+
+    associations: int
+    associations_per_address: int
+    pdu_bytes: int
+    idle_seconds: float
+
+
+class Node:
+    """What all associations of a process have in common."""
+
+    def __init__(
+        self, archive: Archive, doors: tuple[Devices, Identities], offer: Offer, terms: Terms, clock: Callable[[], int]
+    ):
+        self.archive, self.offer, self.terms, self.clock = archive, offer, terms, clock
+        self.devices, self._identities = doors
+        self.open: Counter[str] = Counter()  # connections by address
+
+    def full(self, address: str) -> bool:
+        """Whether one more association, already counted, is too many."""
+        return self.open.total() > self.terms.associations or self.open[address] > self.terms.associations_per_address
+
+    async def identify(self, identity: Identity, admitted: Principal, address: str) -> Principal:
+        """Who a user identity is (PS3.7 D.3.3.7). Raises NotAuthenticated with the reason, NotAllowed."""
+        try:
+            first, second = identity.primary.decode("utf-8"), identity.secondary.decode("utf-8")
+        except UnicodeDecodeError:
+            raise NotAuthenticated("the user identity is not UTF-8") from None
+        if identity.type == _NAME:
+            raise NotAuthenticated("a user name without a passcode proves nothing")
+        if identity.type == _NAME_AND_PASSCODE:
+            cookie = await self._identities.sign_in(first, second, address)
+            found = await self._identities.from_session(cookie)
+            await self._identities.sign_out(cookie)
+        elif identity.type == _JWT:
+            found = await self._identities.from_bearer(first, address)
+        else:
+            raise NotAuthenticated("Kerberos tickets and SAML assertions are not checked here: give name and passcode")
+        if found.tenant.id != admitted.tenant.id:
+            raise NotAuthenticated("this user belongs to another AE title")
+        return found
+
+
+class Server:
+    """`start` in the process that serves; `told` gets each association's trace when it has ended."""
+
+    def __init__(self, node: Node, told: Callable[[Mapping[str, Any]], None]):
+        self._node, self._told = node, told
+        self._listening: list[asyncio.Server] = []
+        self._running: dict[asyncio.Task[None], Acceptor] = {}
+
+    async def start(self, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        self._listening.append(await loop.create_server(lambda: Wire(self._opened), sock=listening, ssl=tls))
+
+    def _opened(self, wire: Wire) -> None:
+        terms, address = self._node.terms, wire.address
+        if self._node.open.total() >= 2 * terms.associations:
+            wire.cut()
+            return
+        acceptor = Acceptor(wire, self._node)
+        self._node.open[address] += 1
+        task = asyncio.get_running_loop().create_task(self._run(acceptor, address))
+        self._running[task] = acceptor
+        task.add_done_callback(lambda done: self._running.pop(done, None))
+
+    async def _run(self, acceptor: Acceptor, address: str) -> None:
+        try:
+            await acceptor.run()
+        except Exception:
+            log.exception("an association failed", address=address)
+        finally:
+            self._node.open[address] -= 1
+            if not self._node.open[address]:
+                del self._node.open[address]
+            self._told(acceptor.trace.told())
+
+    async def stop(self) -> None:
+        """No new associations; those that are open end in order, or are cut after STOP_SECONDS."""
+        for server in self._listening:
+            server.close()
+        for acceptor in self._running.values():
+            acceptor.drain()
+        if self._running:
+            _, late = await asyncio.wait(list(self._running), timeout=STOP_SECONDS)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)

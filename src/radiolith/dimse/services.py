@@ -1,0 +1,52 @@
+"""What is served: command and SOP class to the function that does it. The one table; nothing else dispatches.
+
+Owns: the table and the offer that negotiation makes from the same rows, so that what is accepted is what is served. Must
+never: do a service's work itself, but for Verification, which has none. C-STORE is not in the table: its data set streams
+(`reception`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from radiolith.dimse import sopclasses
+from radiolith.dimse.association import Accepts, Offer
+from radiolith.dimse.commands import FIELD, Command
+from radiolith.dimse.items import Window
+from radiolith.dimse.operation import Operation
+from radiolith.dimse.status import Service, Status
+
+Serve = Callable[[Operation], Awaitable[None]]
+
+WINDOW = Window(0, 16)
+"""Operations a requestor may have outstanding, where it asks for more than one: `acceptor.OPERATIONS_MAX`."""
+
+
+async def echo(operation: Operation) -> None:
+    operation.respond(Status.SUCCESS)
+
+
+SERVICES: dict[tuple[int, str], Serve] = {
+    (FIELD["C-ECHO-RQ"], sopclasses.VERIFICATION): echo,
+}
+
+_OF_FIELD = {
+    FIELD["C-STORE-RQ"]: Service.STORE,
+    FIELD["C-FIND-RQ"]: Service.FIND,
+    FIELD["C-MOVE-RQ"]: Service.RETRIEVE,
+    FIELD["C-GET-RQ"]: Service.RETRIEVE,
+}
+
+
+def service_of(command: Command) -> Service:
+    """Which table of statuses holds for a command."""
+    return _OF_FIELD.get(command.field, Service.NORMALIZED)
+
+
+def offer(max_length: int, unknown_storage: bool) -> Offer:
+    """What is accepted: every storage class in every syntax that is kept as it comes, and the services of the table."""
+    storage = Accepts(sopclasses.KEPT, scp=True, scu=True)
+    accepts = dict.fromkeys(sopclasses.STORAGE, storage)
+    plain = Accepts(sopclasses.UNCOMPRESSED)
+    accepts |= {sop_class: plain for _, sop_class in SERVICES}
+    return Offer(accepts, storage if unknown_storage else None, max_length, WINDOW)

@@ -1,0 +1,127 @@
+"""Who a calling device is: AE title and network address (or certificate) to principal.
+
+Owns: the decision whether an association is let in, and as whom. Must never: take an AE title alone for an identity, or ask
+a name server about a stranger. The tenant follows from the called AE title.
+
+While only loopback listens, any calling AE title from this machine is the principal `local` (DESIGN 2.9). Limits: what
+is known of the peers of a tenant is remembered REMEMBER seconds: that is how long a removed peer may still get in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from radiolith.index import accounts
+from radiolith.index.accounts import Peer
+from radiolith.index.database import Database
+from radiolith.model import NotAllowed, Principal, Tenant
+
+REMEMBER = 0.7
+RESOLVED = 60.0
+"""Seconds for which a peer's host name stands for the addresses it had."""
+LOCAL_ROLE = "editor"
+"""Of whoever calls from this machine while nobody else can: all services, nothing of the administration."""
+PEER_ROLE = "editor"
+"""Of a peer of which nothing else was said."""
+
+
+class UnknownCalled(NotAllowed):
+    """No AE title of this archive."""
+
+
+class UnknownCalling(NotAllowed):
+    """No peer has this AE title and calls from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """Who calls whom, from where. `names`: those in the peer's verified certificate, none without one."""
+
+    calling: str
+    called: str
+    address: str
+    names: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    principal: Principal
+    peer: str  # name of the peer, '' for one that is let in as local
+
+
+class Devices:
+    """`titles`: AE title -> name of the tenant. `open_to_loopback`: nothing but loopback listens, on any door."""
+
+    def __init__(self, database: Database, titles: Mapping[str, str], open_to_loopback: bool):
+        self._database, self._titles, self._open = database, titles, open_to_loopback
+        self._known: dict[str, tuple[float, Tenant | None, list[Peer]]] = {}
+        self._addresses: dict[str, tuple[float, frozenset[str]]] = {}
+
+    async def admit(self, knock: Knock) -> Admission:
+        """Raises UnknownCalled, UnknownCalling, Unavailable."""
+        name = self._titles.get(knock.called)
+        if name is None:
+            raise UnknownCalled(f"'{knock.called[:16]}' is no AE title of this archive")
+        tenant, peers = await self._tenant(name)
+        if tenant is None:
+            raise UnknownCalled(f"the AE title '{knock.called[:16]}' belongs to a tenant that does not exist")
+        for peer in peers:
+            if peer.more.get("aet") == knock.calling and await self._is_from(peer, knock):
+                role = str(peer.more.get("role") or PEER_ROLE)
+                return Admission(Principal(tenant, peer.name, role, "peer"), peer.name)
+        if self._open and _is_loopback(knock.address):
+            return Admission(Principal(tenant, "local", LOCAL_ROLE, "local"), "")
+        raise UnknownCalling(f"'{knock.calling[:16]}' from {knock.address} is no peer of this archive")
+
+    async def peer_with(self, tenant: Tenant, aet: str) -> Peer | None:
+        """The peer of this tenant with this AE title: where a C-MOVE may send. None when there is none."""
+        _, peers = await self._tenant(tenant.name)
+        return next((peer for peer in peers if peer.more.get("aet") == aet), None)
+
+    async def _tenant(self, name: str) -> tuple[Tenant | None, list[Peer]]:
+        known = self._known.get(name)
+        if known is None or time.monotonic() - known[0] > REMEMBER:
+            tenant, peers = await asyncio.to_thread(self._look, name)
+            known = self._known[name] = (time.monotonic(), tenant, peers)
+        return known[1], known[2]
+
+    def _look(self, name: str) -> tuple[Tenant | None, list[Peer]]:
+        with self._database.read() as read:
+            tenant = next((tenant for tenant in accounts.tenants(read) if tenant.name == name), None)
+            return tenant, accounts.peers(read, tenant.id) if tenant is not None else []
+
+    async def _is_from(self, peer: Peer, knock: Knock) -> bool:
+        host = str(peer.more.get("address", ""))
+        if knock.names:
+            return host.lower() in knock.names
+        try:
+            return ipaddress.ip_address(_plain(knock.address)) in ipaddress.ip_network(host, strict=False)
+        except ValueError:
+            return _plain(knock.address) in await self._resolved(host)
+
+    async def _resolved(self, host: str) -> frozenset[str]:
+        known = self._addresses.get(host)
+        if known is None or time.monotonic() - known[0] > RESOLVED:
+            try:
+                found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            except OSError:
+                found = []
+            known = self._addresses[host] = (time.monotonic(), frozenset(_plain(str(entry[4][0])) for entry in found))
+        return known[1]
+
+
+def _plain(address: str) -> str:
+    """An IPv4 address that came in over IPv6 is an IPv4 address."""
+    return address.removeprefix("::ffff:").partition("%")[0]
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(_plain(address)).is_loopback
+    except ValueError:
+        return False
