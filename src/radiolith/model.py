@@ -262,6 +262,7 @@ class Query:
     fuzzy: bool = False
     empty_values: bool = False
     multiple_values: bool = False
+    combined_times: bool = True  # a range of dates and one of times are one range of moments (PS3.4 C.2.2.2.5)
     view: str = "normal"  # 'normal' | 'rejected'
 
 

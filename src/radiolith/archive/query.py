@@ -17,7 +17,7 @@ import orjson
 from radiolith.archive import nonpatient
 from radiolith.archive.description import Description
 from radiolith.index import instances, search
-from radiolith.index.attributes import is_indexed
+from radiolith.index.attributes import is_indexed, is_returned
 from radiolith.index.database import Database
 from radiolith.model import BadInput, Count, Damaged, Held, Level, LimitExceeded, Page, Principal, Row
 from radiolith.model import Query as Wanted
@@ -79,11 +79,12 @@ class Query:
             extra = _row(orjson.loads(document)) if document else {}
             if query.include_all:
                 size += len(document)
-            else:
-                extra = {tag: value for tag, value in extra.items() if tag in more}
+                extra = {**extra, **row}
+            else:  # of a sequence the header says more than the index keeps
+                extra = {**row, **{tag: value for tag, value in extra.items() if tag in more}}
             if size > PAGE_BYTES:
                 raise LimitExceeded("all attributes of so many results are too much at once: ask for smaller pages")
-            completed.append({**extra, **row})
+            completed.append(extra)
         return completed
 
     def _document(self, held: Held) -> bytes:
@@ -111,6 +112,11 @@ class Query:
 
     async def _run(self, call: Callable[[], Page]) -> Page:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def returns(level: Level, path: tuple[int, ...]) -> bool:
+    """Whether a search on this level can say something of the attribute: from the index, or from stored headers."""
+    return is_returned(path, level) if is_indexed(path) else level is not Level.PATIENT
 
 
 def _row(document: dict[str, dict[str, Any]]) -> Row:

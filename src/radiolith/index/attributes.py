@@ -286,3 +286,12 @@ _TRAITS = (("birth_name", 0x00101005), ("mother_birth_name", 0x00101060), ("birt
 def is_indexed(path: tuple[int, ...]) -> bool:
     """Whether a search can return the attribute without reading a stored header; a sequence tag stands for its items."""
     return path in BY_PATH or any(known[0] == path[0] for known in BY_PATH if len(path) == 1)
+
+
+def is_returned(path: tuple[int, ...], level: Level) -> bool:
+    """Whether a search on this level returns the indexed attribute: those of lower levels have no one value there."""
+    levels = [
+        known.level for known in ATTRIBUTES if known.path == path or (len(path) == 1 and known.path[0] == path[0])
+    ]
+    order = list(Level)
+    return any(order.index(one) <= order.index(level) for one in levels)

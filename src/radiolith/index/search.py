@@ -151,7 +151,7 @@ class _Search:
 
     def _combine_moments(self) -> None:
         """Two ranges of a date and its time are one range of moments (combined date-time matching, PS3.4 C.2.2.2.5)."""
-        given = {match.path: _values(match.values) for match in self.query.matches}
+        given = {m.path: _values(m.values) for m in self.query.matches if self.query.combined_times}
         for day, hour in (
             ((0x00080020,), (0x00080030,)),
             ((0x00400244,), (0x00400245,)),
