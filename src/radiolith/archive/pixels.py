@@ -235,7 +235,7 @@ class Pixelwork:
         wanted = Wanted(
             media_type=want.media_type,
             quality=want.quality,
-            viewport=want.viewport,  # type: ignore[arg-type]
+            viewport=_viewport(want),
             window=want.window,
             annotation=self._lines(bytes(opened.header), held, want),
             icc=want.icc,
@@ -305,3 +305,12 @@ def _native_element(tag: int, target: Syntax, length: int, bits: int) -> bytes:
         return _tag(tag) + size
     vr = {0x7FE00008: b"OF", 0x7FE00009: b"OD"}.get(tag, b"OB" if bits <= 8 else b"OW")
     return _tag(tag) + vr + b"\0\0" + size
+
+
+def _viewport(want: Rendering) -> tuple[float, float, float | None, float | None, float | None, float | None] | None:
+    """All six numbers; an edge leaves those out that nobody gave."""
+    given = want.viewport
+    if given is None or given[0] is None or given[1] is None:
+        return None
+    left, top, width, height = (*given[2:], None, None, None, None)[:4]
+    return given[0], given[1], left, top, width, height

@@ -73,10 +73,10 @@ INSTANCE_TYPES = ("application/dicom", "application/zip")
 METADATA_TYPES = ("application/dicom+json", "application/dicom+xml", "application/json")
 SEARCH_TYPES = METADATA_TYPES
 BULK_TYPES = tuple(SYNTAXES_OF)
-IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/jp2", "image/jph", "image/jxl", "image/webp")
-THUMBNAIL_TYPES = ("image/jpeg", "image/png", "image/webp")
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/jp2", "image/jph", "image/jxl")
+THUMBNAIL_TYPES = ("image/jpeg", "image/png")
 DOCUMENT_TYPES = ("text/html", "text/plain", "application/pdf", "text/xml")
-RENDERED_TYPES = (*IMAGE_TYPES, *DOCUMENT_TYPES, "video/mp4", "video/mpeg", "video/h265")
+RENDERED_TYPES = (*IMAGE_TYPES, *DOCUMENT_TYPES)
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TYPE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)/([!#$%&'*+.^_`|~0-9A-Za-z-]+)")

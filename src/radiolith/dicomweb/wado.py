@@ -84,12 +84,18 @@ async def _single(call: Call, held: Held, choice: Choice, tag: str) -> Reply:
 
 
 async def _possible(call: Call, helds: Sequence[Held], wanted: tuple[str, ...]) -> None:
-    """406 before the first byte: one object of each stored form is tried."""
+    """406 before the first byte: one object of each stored form is tried. Says which syntaxes there are."""
     if not wanted or AS_STORED in wanted:
         return
     forms = {(h.layout.transfer_syntax, h.layout.pixels, h.layout.bits_allocated, h.layout.samples): h for h in helds}
     for held in forms.values():
-        await _part10(call, held, wanted)
+        try:
+            await _part10(call, held, wanted)
+        except Unsupported as reason:
+            syntaxes = dict.fromkeys((*(h.layout.transfer_syntax for h in forms.values()), EXPLICIT_LE))
+            raise NotAcceptable(
+                str(reason), (f'multipart/related; type="application/dicom"; transfer-syntax={uid}' for uid in syntaxes)
+            ) from None
 
 
 def _syntaxes(held: Held, wanted: tuple[str, ...]) -> tuple[str, ...]:
