@@ -16,9 +16,10 @@ from radiolith.archive.query import returns
 from radiolith.dicom import charset as charsets
 from radiolith.dicom import dictionary, syntax, values
 from radiolith.dicom.element import ITEM, ITEM_END, SEQUENCE_END, header
-from radiolith.dicom.inflate import inflate
-from radiolith.dicom.limits import UNDEFINED, Unparsable
+from radiolith.dicom.inflate import Inflater
+from radiolith.dicom.limits import LIMITS, UNDEFINED, Unparsable
 from radiolith.dimse.infomodels import (
+    BASELINE,
     CHARACTER_SET,
     ISSUER,
     LEVEL,
@@ -64,13 +65,23 @@ def read_elements(data: bytes, transfer_syntax: str) -> Elements:
     encoding = syntax.encoding(transfer_syntax)
     try:
         if encoding.deflated:
-            data = inflate(data, IDENTIFIER_MAX + 1)
-            encoding = syntax.EXPLICIT
+            data, encoding = _inflated(data), syntax.EXPLICIT
         if len(data) > IDENTIFIER_MAX:
             raise LimitExceeded(f"an identifier of more than {IDENTIFIER_MAX} bytes")
         return _Reader(data).elements(0, len(data), encoding)[0]
     except Unparsable as problem:
         raise Refused(Status.UNABLE_TO_PROCESS, f"identifier is not readable: {problem}") from problem
+
+
+def _inflated(data: bytes) -> bytes:
+    """All of it, or the beginning of what is too long."""
+    out, inflater = bytearray(), Inflater(LIMITS)
+    for piece in inflater.feed(data):
+        out += piece
+        if len(out) > IDENTIFIER_MAX:
+            return bytes(out)
+    inflater.finish()
+    return bytes(out)
 
 
 class _Reader:
@@ -96,30 +107,32 @@ class _Reader:
             inner = syntax.IMPLICIT if vr == "UN" else encoding  # PS3.5 6.2.2
             if vr in ("UN", ""):
                 vr = _implied_vr(tag, found)
+            end = stop if length == UNDEFINED else start + length
+            if end > stop:
+                raise Unparsable("it ends inside a value")
             if vr == "SQ" or length == UNDEFINED:
-                items, at = self._items(start, stop if length == UNDEFINED else start + length, inner, depth, length)
+                items, at = self._items(start, end, inner, depth, length == UNDEFINED)
                 found[tag] = Element("SQ", items, inner.big)
             else:
-                at = start + length
+                at = end
                 found[tag] = Element(vr, self._data[start:at], inner.big)
-            if at > stop:
-                raise Unparsable("it ends inside a value")
         if open_end:
             raise Unparsable("an item has no end")
         return found, at
 
     def _items(
-        self, at: int, stop: int, encoding: syntax.Encoding, depth: int, length: int
+        self, at: int, stop: int, encoding: syntax.Encoding, depth: int, open_end: bool
     ) -> tuple[list[Elements], int]:
+        """The same for the items of a sequence."""
         if depth == DEPTH_MAX:
             raise LimitExceeded(f"more than {DEPTH_MAX} levels of sequences in an identifier")
         items: list[Elements] = []
-        while at < stop or length == UNDEFINED:
-            seen = header(self._data, at, min(stop, len(self._data)), encoding._replace(implicit=True))
+        while at < stop or open_end:
+            seen = header(self._data, at, stop, encoding._replace(implicit=True))
             if seen is None:
                 raise Unparsable("it ends inside a sequence")
             tag, _, start, size = seen
-            if tag == SEQUENCE_END and length == UNDEFINED:
+            if tag == SEQUENCE_END and open_end:
                 return items, start
             end = stop if size == UNDEFINED else start + size
             if tag != ITEM or end > stop:
@@ -215,7 +228,7 @@ class Asked:
     unsupported: bool
 
 
-def read_query(data: bytes, transfer_syntax: str, model: Model, negotiated: Negotiated = Negotiated()) -> Asked:  # noqa: B008  (immutable)
+def read_query(data: bytes, transfer_syntax: str, model: Model, negotiated: Negotiated = BASELINE) -> Asked:
     """What an identifier of a C-FIND asks for. Raises Refused (A900, C001), LimitExceeded."""
     elements = read_elements(data, transfer_syntax)
     charset = _charset(elements)
@@ -293,7 +306,7 @@ class Retrieval:
     sops: tuple[str, ...] = ()
 
 
-def read_retrieval(data: bytes, transfer_syntax: str, model: Model, negotiated: Negotiated = Negotiated()) -> Retrieval:  # noqa: B008  (immutable)
+def read_retrieval(data: bytes, transfer_syntax: str, model: Model, negotiated: Negotiated = BASELINE) -> Retrieval:
     """What an identifier of a C-MOVE or C-GET names. Raises Refused (A900, C001), LimitExceeded.
 
     Other keys than unique ones are passed over. The Patient ID above other levels may be missing: UIDs are unique, and there

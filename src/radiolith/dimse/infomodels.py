@@ -75,6 +75,10 @@ class Negotiated(NamedTuple):
         return cls(*(byte == 1 for byte in information[: len(cls._fields)]))
 
 
+BASELINE = Negotiated()
+"""Without extended negotiation."""
+
+
 def answer_query(information: bytes) -> bytes | None:
     """The answer to a C-FIND's extended negotiation, as long as what was asked (PS3.4 C.5.1.1.2)."""
     return bytes(a & b for a, b in zip(information, _FIND_SUPPORTED, strict=False)) or None
