@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from radiolith.dimse import sopclasses
+from radiolith.dimse import infomodels, querying, sopclasses
 from radiolith.dimse.association import Accepts, Offer
 from radiolith.dimse.commands import FIELD, Command
 from radiolith.dimse.items import Window
@@ -26,8 +26,11 @@ async def echo(operation: Operation) -> None:
     operation.respond(Status.SUCCESS)
 
 
+_FINDS = tuple(m.find for m in (sopclasses.PATIENT_ROOT, sopclasses.STUDY_ROOT, sopclasses.PATIENT_STUDY_ONLY))
+
 SERVICES: dict[tuple[int, str], Serve] = {
     (FIELD["C-ECHO-RQ"], sopclasses.VERIFICATION): echo,
+    **{(FIELD["C-FIND-RQ"], sop_class): querying.serve for sop_class in _FINDS},
 }
 
 _OF_FIELD = {
@@ -49,4 +52,5 @@ def offer(max_length: int, unknown_storage: bool) -> Offer:
     accepts = dict.fromkeys(sopclasses.STORAGE, storage)
     plain = Accepts(sopclasses.UNCOMPRESSED)
     accepts |= {sop_class: plain for _, sop_class in SERVICES}
+    accepts |= dict.fromkeys(_FINDS, Accepts(sopclasses.UNCOMPRESSED, extended=infomodels.answer_query))
     return Offer(accepts, storage if unknown_storage else None, max_length, WINDOW)
