@@ -115,6 +115,7 @@ def test_every_tenants_table_names_the_tenant() -> None:
     without = {table.name for table in schema.TABLES if not any(c.startswith("tenant_id") for c in table.columns)}
     assert without == {
         "meta", "tenants", "segments", "duplicates", "voids", "token_uses", "cursors", "nodes", "leases", "failed_sign_ins",
+        "transfer_items",
     }  # fmt: skip
 
 

@@ -42,6 +42,7 @@ def _first(tx: Writer, random: Callable[[int], bytes]) -> None:
 STEPS: dict[int, Step] = {
     1: _first,
     2: _added(2),  # failed_sign_ins
+    3: _added(3),  # transfers
 }
 
 

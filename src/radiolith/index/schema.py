@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-VERSION = 2  # of the schema; a database with a newer one is refused
+VERSION = 3  # of the schema; a database with a newer one is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +165,23 @@ TABLES = (
         "subject",
         since=2,
     ),
+    # what is to go where; state, why and priority: outbox.State, Why, Priority; key: who orders twice under one key orders once;
+    # next_at: due then, while somebody works on it the end of their lease; no fact: orders of a lost index are forgotten
+    _table(
+        "transfers",
+        "id id, tenant_id int!, peer text!, study blob!, why int!, ordered_by text!, message_id int!, principal text!, key text,"
+        " priority int!, syntax text!, state int!, attempts int!, next_at int!, owner text!, said text!, total int!,"
+        " delivered int!, failed int!, commitment text!, created_at int!, changed_at int!",
+        since=3,
+    ),
+    # its instances in the order they go; state: outbox.ItemState; status: of the peer's last answer (PS3.7 C); gone when all
+    # is delivered
+    _table(
+        "transfer_items",
+        "transfer_id int!, position int!, instance_id int!, state int!, tries int!, status int!, said text!",
+        "transfer_id position",
+        since=3,
+    ),
 )
 
 INDICES = (
@@ -202,6 +219,12 @@ INDICES = (
     Index("audit_tenant", "audit", ("tenant_id", "id")),
     Index("changes_order", "changes", ("xid", "number"), only="postgresql"),
     Index("failed_sign_ins_forget", "failed_sign_ins", ("forget_at",), since=2),
+    Index("transfers_live", "transfers", ("tenant_id", "peer", "priority", "id"), where="state < 3", since=3),
+    Index("transfers_failed", "transfers", ("tenant_id", "peer"), where="state IN (4, 5)", since=3),
+    Index("transfers_key", "transfers", ("tenant_id", "key"), unique=True, where="key IS NOT NULL", since=3),
+    Index("transfers_listed", "transfers", ("tenant_id", "id"), since=3),
+    Index("transfers_ended", "transfers", ("changed_at",), where="state > 2", since=3),
+    Index("transfers_commitment", "transfers", ("tenant_id", "commitment"), where="commitment <> ''", since=3),
 )
 
 _TYPES = {
