@@ -75,15 +75,16 @@ async def _one(get: Any, sop: str, target: str, seen: Counter[str], pictures: bo
         return f"{sop}: object {whole.status}"
     if len(whole.body) > LARGE:
         return ""
-    meta = await get(target + "/metadata")
+    described = target + ("/metadata" if target.startswith("/studies/") else "")  # of non-patient instances: themselves
+    meta = await get(described, "application/dicom+json")
     if meta.status != 200 or meta.json[0]["00080018"]["Value"][0] != sop:
         return f"{sop}: metadata {meta.status}"
-    xml = await get(target + "/metadata", "application/dicom+xml")
+    xml = await get(described, "application/dicom+xml")
     try:
         ElementTree.fromstring(xml.parts[0][1])
     except ElementTree.ParseError as error:
         return f"{sop}: XML {error}"
-    if not pictures:
+    if not pictures or described == target:
         return ""
     for what, accept in (("frames", "application/octet-stream"), ("rendered", "image/jpeg"), ("thumbnail", "*/*")):
         reply = await get(f"{target}/frames/1" if what == "frames" else f"{target}/{what}", accept)

@@ -99,7 +99,7 @@ async def test_store_search_retrieve(live: Live) -> None:
     assert again.status == 304
     xml = await live.get(url, 'multipart/related; type="application/dicom+xml"')
     assert b'keyword="HangingProtocolName"' in xml.parts[0][1]
-    assert xml.parts[0][0]["content-location"] == url + "/metadata"
+    assert xml.parts[0][0]["content-location"] == url
     whole = await live.get(url, "application/dicom")
     assert whole.headers["content-type"].startswith("application/dicom;") and whole.body[:128] == bytes(128)
     assert whole.body.endswith(data[data.index(b"\x08\x00\x05\x00CS") :])

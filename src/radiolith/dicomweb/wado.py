@@ -191,12 +191,17 @@ async def _metadata_parts(call: Call, helds: Sequence[Held], choice: Choice, bou
     writer = Writer(boundary)
     xml = choice.media == "application/dicom+xml"
     for held in helds:
-        yield writer.part(choice.media, instance_url(call, held) + "/metadata") + (b"" if xml else b"[")
+        yield writer.part(choice.media, _metadata_url(call, held)) + (b"" if xml else b"[")
         async for piece in call.archive.retrieve.metadata_pieces(held, bulk_base(call, held), "xml" if xml else "json"):
             yield piece
         if not xml:
             yield b"]"
     yield writer.end()
+
+
+def _metadata_url(call: Call, held: Held) -> str:
+    """A non-patient instance is its own metadata (PS3.18 12.1.3)."""
+    return instance_url(call, held) + ("/metadata" if held.identity.study else "")
 
 
 # ---------------------------------------------------------------- frames and pixel data
