@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
-import pydicom
 from pydicom import config
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
@@ -21,7 +22,7 @@ SYNTAXES = (IMPLICIT, EXPLICIT, BIG, DEFLATED)
 
 
 @contextmanager
-def unchecked() -> Iterator[None]:
+def unchecked() -> Generator[None]:
     """Wildcards and ranges are no valid values of their VRs."""
     before = config.settings.reading_validation_mode, config.settings.writing_validation_mode
     config.settings.reading_validation_mode = config.settings.writing_validation_mode = config.IGNORE
@@ -45,14 +46,14 @@ def keys(level: str = "STUDY", charset: str | list[str] = "ISO_IR 192", **values
 
 
 def _element(keyword: str, value: object) -> DataElement:
-    tag = pydicom.datadict.tag_for_keyword(keyword)
+    tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
     if isinstance(value, Mapping):
         item = Dataset()
         for inner, one in value.items():
             item.add(_element(inner, one))
         return DataElement(tag, "SQ", Sequence([item]))
-    vr = pydicom.datadict.dictionary_VR(tag)
+    vr = dictionary_VR(tag)
     return DataElement(tag, vr, Sequence([]) if vr == "SQ" else value)
 
 
@@ -72,4 +73,4 @@ def decoded(data: bytes, syntax: str = IMPLICIT) -> Dataset:
     assert len(data) % 2 == 0
     if syntax == DEFLATED:
         data = zlib.decompress(data, wbits=-15)
-    return pydicom.filereader.read_dataset(io.BytesIO(data), syntax == IMPLICIT, syntax != BIG)
+    return read_dataset(io.BytesIO(data), syntax == IMPLICIT, syntax != BIG)
