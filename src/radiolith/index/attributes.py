@@ -283,15 +283,18 @@ def _identity(scan: Scan) -> dict[str, str | int | None]:
 _TRAITS = (("birth_name", 0x00101005), ("mother_birth_name", 0x00101060), ("birth_time", 0x00100032))
 
 
+_DEPTH = {level: depth for depth, level in enumerate(Level)}
+_RETURNED: dict[tuple[int, ...], int] = {}  # path, or tag of a sequence -> depth of the highest level that has it
+for _known in ATTRIBUTES:
+    for _path in (_known.path, _known.path[:1]):
+        _RETURNED[_path] = min(_DEPTH[_known.level], _RETURNED.get(_path, len(_DEPTH)))
+
+
 def is_indexed(path: tuple[int, ...]) -> bool:
     """Whether a search can return the attribute without reading a stored header; a sequence tag stands for its items."""
-    return path in BY_PATH or any(known[0] == path[0] for known in BY_PATH if len(path) == 1)
+    return path in _RETURNED
 
 
 def is_returned(path: tuple[int, ...], level: Level) -> bool:
     """Whether a search on this level returns the indexed attribute: those of lower levels have no one value there."""
-    levels = [
-        known.level for known in ATTRIBUTES if known.path == path or (len(path) == 1 and known.path[0] == path[0])
-    ]
-    order = list(Level)
-    return any(order.index(one) <= order.index(level) for one in levels)
+    return _RETURNED.get(path, len(_DEPTH)) <= _DEPTH[level]
