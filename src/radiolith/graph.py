@@ -11,8 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from radiolith.archive import commit
 from radiolith.archive.accounts import Accounts
 from radiolith.archive.commit import Committer
@@ -42,14 +40,13 @@ from radiolith.storage.blobs import Log, microseconds
 from radiolith.storage.cache import Cache
 from radiolith.storage.keyring import Keyring
 from radiolith.storage.lost_places import LostPlaces
-from radiolith.storage.tiers import open_backend, open_keyring
 from radiolith.storage.pool import keep_freed_memory
+from radiolith.storage.tiers import open_backend, open_keyring
 from radiolith.trust import access
 from radiolith.trust.audit import ReadAudit
 from radiolith.trust.identity import Identities
 from radiolith.trust.keys import Keys, read_root_key
 
-log = structlog.get_logger()
 THREADS = 6  # scans, reads and queries of a process; two cores are busy with three, the rest waits for disks
 
 
@@ -92,8 +89,8 @@ def build(
     create: make the tier where it does not exist; else a missing one (a volume that is not mounted) is Unavailable.
     """
     clock = microseconds
-    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="archive")
     keep_freed_memory()
+    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="archive")
     database = open_database(settings.database.url)
     steps = open_steps(name)  # one counter for all that this process writes and syncs
     store = Log(open_backend(settings.tiers.hot, steps=steps), pool_bytes=settings.limits.pool_bytes)

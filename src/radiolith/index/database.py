@@ -171,6 +171,7 @@ class _Handle:
         self.idle: list[sqlite3.Connection] = []
         self.slots = threading.BoundedSemaphore(READERS_MAX)
         self.writer: sqlite3.Connection | None = None
+        self.durable: bool | None = None  # whether the writer syncs at a commit; None before it was told
         with self.lock.held():
             self.anchor = connect(path)
             self.anchor.execute(
@@ -289,7 +290,9 @@ class SqliteDatabase:
                 if handle.writer is None:
                     handle.writer = connect(handle.path)
                 connection = handle.writer
-                connection.execute("PRAGMA synchronous=FULL" if durable else "PRAGMA synchronous=NORMAL")
+                if handle.durable is not durable:  # said only when it changes: preparing a PRAGMA costs as much as a row
+                    connection.execute("PRAGMA synchronous=FULL" if durable else "PRAGMA synchronous=NORMAL")
+                    handle.durable = durable
                 connection.execute("BEGIN IMMEDIATE")
                 writer = Writer(connection, self.dialect, self._memory)
                 try:
@@ -312,7 +315,7 @@ class SqliteDatabase:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
-            handle.writer = None  # after an I/O error nothing it remembers is trusted
+            handle.writer, handle.durable = None, None  # after an I/O error nothing it remembers is trusted
             connection.close()
 
     def checkpoint(self) -> Checkpoint:

@@ -127,13 +127,11 @@ class Writer(Reader):
             # sequence names are made from our own table names, never from input
             sql = "SELECT nextval(CAST(? AS regclass)) FROM generate_series(1, CAST(? AS int))"
             return sorted(row[0] for row in self.all(sql, (f"{table}_{key}_seq", count)))
-        row = self.one("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,))
-        last = row[0] if row else 0
-        if row:
-            self.run("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (last + count, table))
-        else:
-            self.run("INSERT INTO sqlite_sequence(name, seq) VALUES (?, ?)", (table, last + count))
-        return list(range(last + 1, last + count + 1))
+        row = self.one("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = ? RETURNING seq", (count, table))
+        if row is None:
+            self.run("INSERT INTO sqlite_sequence(name, seq) VALUES (?, ?)", (table, count))
+        last = row[0] if row else count
+        return list(range(last - count + 1, last + 1))
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Run `call` once the transaction is durable; dropped when it rolls back. For caches."""
