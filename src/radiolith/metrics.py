@@ -24,7 +24,7 @@ SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 
 BATCH = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 """Bucket bounds for the objects of one group commit."""
 
-_declared: list[Counter | Histogram] = []
+_declared: list[Counter | Gauge | Histogram] = []
 _lock = threading.Lock()
 
 
@@ -42,7 +42,10 @@ class _Rows:
 
 
 class Counter:
-    """A number that only grows, one per known label value ('' where there is no label)."""
+    """A number that only grows, one per known label value ('' where there is no label).
+
+    Several labels, and the values of several, are joined by commas: "service,status" and "C-ECHO,success".
+    """
 
     def __init__(self, name: str, help: str, label: str = "", values: Sequence[str] = ("",)) -> None:
         self.name, self.help, self.label = name, help, label
@@ -59,10 +62,35 @@ class Counter:
         return _state.sum(self._slots[value])
 
     def family(self) -> Metric:
-        family = CounterMetricFamily(self.name, self.help, labels=[self.label] if self.label else [])
+        family = CounterMetricFamily(self.name, self.help, labels=self.label.split(",") if self.label else [])
         for value, slot in self._slots.items():
-            family.add_metric([value] if self.label else [], _state.sum(slot))
+            family.add_metric(value.split(",") if self.label else [], _state.sum(slot))
         return family
+
+
+class Gauge:
+    """How many there are now, over all processes. A process that takes over a row begins at zero: what its predecessor
+    held open is gone."""
+
+    def __init__(self, name: str, help: str) -> None:
+        self.name, self.help = name, help
+        self._slot = _reserve(1)
+        _declared.append(self)
+
+    def add(self, amount: float) -> None:
+        with _lock:
+            _state.values[_state.start + self._slot] += amount
+
+    def reset(self) -> None:
+        """Of this process."""
+        with _lock:
+            _state.values[_state.start + self._slot] = 0.0
+
+    def total(self) -> float:
+        return _state.sum(self._slot)
+
+    def family(self) -> Metric:
+        return GaugeMetricFamily(self.name, self.help, _state.sum(self._slot))
 
 
 class Histogram:
@@ -136,6 +164,37 @@ bytes_sent = Counter("radiolith_sent_bytes", "Bytes of objects, frames and bulk 
 decodes = Counter(
     "radiolith_decodes", "Pixel decoding in a sandboxed process.", "outcome", ("done", "unsupported", "failed")
 )
+DIMSE_OUTCOMES = (
+    "accepted",
+    "calling-AE-title-not-recognized",
+    "called-AE-title-not-recognized",
+    "temporary-congestion",
+    "local-limit-exceeded",
+    "no-reason-given",
+    "other",
+)
+"""Of a request for an association: accepted, or the reason of its rejection as PS3.8 table 9-21 has it."""
+DIMSE_SERVICES = ("C-ECHO", "C-STORE", "C-FIND", "C-MOVE", "C-GET", "N-ACTION", "N-EVENT-REPORT", "other")
+DIMSE_STATUSES = ("success", "warning", "cancel", "failure", "unanswered")
+"""The classes of PS3.7 annex C; 'unanswered' where the association ended first."""
+
+dimse_open = Gauge("radiolith_dimse_open_associations", "Associations that peers have open.")
+dimse_associations = Counter(
+    "radiolith_dimse_associations", "Requests for an association, by their answer.", "outcome", DIMSE_OUTCOMES
+)
+dimse_operations = Counter(
+    "radiolith_dimse_operations",
+    "DIMSE requests of peers, by service and class of the last status.",
+    "service,status",
+    [f"{service},{status}" for service in DIMSE_SERVICES for status in DIMSE_STATUSES],
+)
+dimse_seconds = Histogram(
+    "radiolith_dimse_seconds",
+    "Seconds from a DIMSE request's command to its last response.",
+    SECONDS,
+    "service",
+    DIMSE_SERVICES,
+)
 damaged_reads = Counter("radiolith_damaged_reads", "Reads of a tier that failed authentication.")
 
 
@@ -155,6 +214,9 @@ def use_row(number: int) -> None:
     if not 0 <= number < _state.rows:
         raise IndexError(f"row {number} of {_state.rows}")
     _state.start = number * _state.width
+    for metric in _declared:
+        if isinstance(metric, Gauge):
+            metric.reset()
 
 
 def text(gauges: Mapping[str, tuple[str, float]] | None = None) -> bytes:

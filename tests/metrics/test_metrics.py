@@ -74,3 +74,20 @@ def test_the_text_has_gauges_and_every_metric() -> None:
     found = samples()
     assert found["radiolith_free_bytes", ""] == 12.0
     assert ("radiolith_damaged_reads_total", "") in found
+
+
+def test_a_gauge_goes_down_and_a_successor_begins_at_zero() -> None:
+    metrics.share(2)
+    metrics.dimse_open.add(3)
+    metrics.dimse_open.add(-1)
+    metrics.use_row(1)
+    metrics.dimse_open.add(5)
+    assert samples()["radiolith_dimse_open_associations", ""] == 7
+    metrics.use_row(0)
+    assert metrics.dimse_open.total() == 5
+
+
+def test_two_labels_are_two_labels() -> None:
+    metrics.dimse_operations.add("C-STORE,failure")
+    text = metrics.text().decode()
+    assert 'radiolith_dimse_operations_total{service="C-STORE",status="failure"} 1.0' in text

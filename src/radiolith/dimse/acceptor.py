@@ -15,6 +15,7 @@ from radiolith.dimse.commands import Command
 from radiolith.dimse.exchange import Exchange, flush, read
 from radiolith.dimse.indications import Aborted, Event, Fragment, ReleaseRequested
 from radiolith.dimse.items import ProtocolError
+from radiolith.dimse.measure import Measure
 from radiolith.dimse.operation import Caller, Operation
 from radiolith.dimse.pdu import AssociateReject, AssociateRequest
 from radiolith.dimse.sending import Sender
@@ -31,10 +32,12 @@ ARTIM_SECONDS = 30.0
 """From the connection to the A-ASSOCIATE-RQ, and from our last PDU to the end of the connection (PS3.8 9.1.5)."""
 RATE_PERIOD = 60.0
 RATE_MIN = 256
-"""Bytes a second that must arrive of a message that has begun, over RATE_PERIOD seconds; a modem had ten times that."""
+"""Bytes a second that must arrive of a message that has begun, and be taken of what we send, over RATE_PERIOD seconds; a
+modem had ten times that."""
 WATCH_SECONDS = 1.0
-DRAIN_SECONDS = 5.0
-"""How long an association with nothing under way may still begin something, once its process is to end."""
+DRAIN_IDLE, DRAIN_SECONDS, DRAIN_WATCH = 2.0, 10.0, 0.05
+"""Once its process is to end: how long an association may be silent, how long it may go on, and how closely it is watched
+for the moment between two messages."""
 
 
 class Acceptor:
@@ -45,13 +48,14 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._layer = UpperLayer.acceptor(node.terms.pdu_bytes)
         self._sender = Sender(self._layer, wire)
-        self._drained_at = 0.0  # when an idle association is to be ended; 0 as long as it may stay
-        self._progress = (self._loop.time(), 0)  # when it was looked at last, and the bytes received then
+        self._drained_at = 0.0  # when it was asked to end; 0 as long as it may stay
+        self._heard, self._taken = Pace(), Pace()
         self._artim = (0, 0.0)  # the timer that runs, and when it runs out
         self._caller: Caller | None = None
         self._contexts: dict[int, Context] = {}
         self.trace = Trace(wire.address, node.clock())
-        self._exchange = Exchange(self._sender, self._operation, self.trace.count)
+        self._measure = Measure()
+        self._exchange = Exchange(self._sender, self._operation, self._told)
 
     async def run(self) -> None:
         watch = self._loop.create_task(self._watch())
@@ -59,15 +63,20 @@ class Acceptor:
             await read(self._wire, self._layer, self._on)
         finally:
             watch.cancel()
+            if self._layer.may_send_data and not self._wire.ended:  # cut short from here
+                self._wire.write([self._layer.send_abort()])
             flush(self._wire, self._layer)
-            await self._exchange.end("the association ended")
-            self.trace.ended_at = self._node.clock()
-            self.trace.bytes = self._wire.received
             self._wire.close()
+            await self._exchange.end("the association ended")
+            self._measure.end()
+            self.trace.ended_at = self._node.clock()
+            if self._layer.fault:
+                self.trace.ended(self._layer.fault)
+            self.trace.bytes = self._wire.received
 
     def drain(self) -> None:
-        """End once nothing is under way: new work is for the process that takes over."""
-        self._drained_at = self._loop.time() + DRAIN_SECONDS
+        """End once the peer has done what it came for, or between two messages: there is a process that takes over."""
+        self._drained_at = self._loop.time()
 
     # ------------------------------------------------------------ events
 
@@ -81,11 +90,13 @@ class Acceptor:
         elif isinstance(event, AssociateRequest):
             await self._requested(event)
         elif isinstance(event, ReleaseRequested):
+            await self._exchange.drop()
             await self._exchange.quiet()
             if self._layer.owes_release_reply:
                 self._wire.write([self._layer.send_release_reply()])
                 self.trace.ended("released")
         elif isinstance(event, Aborted):
+            await self._exchange.drop()
             self.trace.ended(event.text)
 
     async def _requested(self, request: AssociateRequest) -> None:
@@ -95,6 +106,7 @@ class Acceptor:
         except Failure as failure:
             answer = Rejected(_rejection(failure), str(failure))
         self.trace.answered(answer)
+        self._measure.answered(answer)
         if isinstance(answer, Rejected):
             self.trace.ended("rejected")
             self._wire.write([self._layer.send_reject(answer.answer)])
@@ -107,7 +119,7 @@ class Acceptor:
         node, address = self._node, self._wire.address
         if node.full(address):
             return Rejected(association.LOCAL_LIMIT_EXCEEDED, "as many associations are open as are allowed")
-        if self._drained_at:
+        if self._drained_at and self._loop.time() > self._drained_at + DRAIN_SECONDS:
             return Rejected(association.TEMPORARY_CONGESTION, "this process is about to end; call again")
         admission = await node.devices.admit(Knock(request.calling, request.called, address, self._wire.names))
         principal = admission.principal
@@ -119,20 +131,25 @@ class Acceptor:
 
     def _operation(self, context: Context, command: Command) -> Operation:
         assert self._caller is not None  # the association was accepted
+        self._measure.begun(command)
         return Operation(self._node.archive, self._caller, self._sender, self._contexts, context, command)
+
+    def _told(self, command: Command, status: int) -> None:
+        self.trace.count(command, status)
+        self._measure.done(command, status)
 
     # ------------------------------------------------------------ deadlines and the end
 
     async def _watch(self) -> None:
         """What only time tells: a peer that says nothing, or too little, and the end of this process."""
         while True:
-            await asyncio.sleep(WATCH_SECONDS)
+            await asyncio.sleep(DRAIN_WATCH if self._drained_at else WATCH_SECONDS)
             now = self._loop.time()
             if self._layer.artim != self._artim[0]:
                 self._artim = (self._layer.artim, now + ARTIM_SECONDS)
             why = self._overdue(now)
             if why:
-                self.trace.ended(why)
+                self.trace.ended(self._layer.fault or why)
                 self._sender.lost(why)
                 if self._layer.may_send_data:
                     self._wire.write([self._layer.send_abort()])
@@ -143,20 +160,37 @@ class Acceptor:
 
     def _overdue(self, now: float) -> str:
         """Why the association is to be ended now, or ''."""
-        busy = self._exchange.busy
+        wire = self._wire
+        quiet = self._exchange.between_messages and not self._exchange.busy
         if self._layer.artim and now > self._artim[1]:
             return "the peer was silent when it was its turn (ARTIM)"
-        if self._drained_at and now > self._drained_at and not busy and self._exchange.between_messages:
-            return "this process ends; call again"
-        if self._exchange.between_messages:
-            self._progress = (now, self._wire.received)
-            silent = not busy and now - self._wire.moved > self._node.terms.idle_seconds
-            return "nothing was asked for too long" if silent else ""
-        begun, before = self._progress
-        if now - begun < RATE_PERIOD or self._wire.waits_for_us:
-            return ""
-        self._progress = (now, self._wire.received)
-        return "the message came too slowly" if self._wire.received - before < RATE_MIN * RATE_PERIOD else ""
+        if self._drained_at and quiet:
+            silent = now - max(self._drained_at, wire.moved) > DRAIN_IDLE
+            if silent or now - self._drained_at > DRAIN_SECONDS:
+                return "this process ends; call again"
+        if quiet and now - wire.moved > self._node.terms.idle_seconds:
+            return "nothing was asked for too long"
+        if self._taken.too_slow(now, wire.sent, waiting=wire.blocked):
+            return "our answers were not taken, or too slowly"
+        awaited = not self._exchange.between_messages and not wire.waits_for_us
+        return "the message came too slowly" if self._heard.too_slow(now, wire.received, waiting=awaited) else ""
+
+
+class Pace:
+    """Whether bytes move as they must while the peer is waited for; looked at every RATE_PERIOD seconds."""
+
+    def __init__(self) -> None:
+        self._since = self._count = 0.0
+
+    def too_slow(self, now: float, count: int, *, waiting: bool) -> bool:
+        """`count`: bytes that moved in all. A time in which the peer was not waited for begins the period anew."""
+        slow = False
+        if waiting and self._since:
+            if now - self._since < RATE_PERIOD:
+                return False
+            slow = count - self._count < RATE_MIN * RATE_PERIOD
+        self._since, self._count = now, count
+        return slow
 
 
 def _rejection(failure: Failure) -> AssociateReject:

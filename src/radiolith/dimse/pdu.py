@@ -116,6 +116,14 @@ class Abort:
 Pdu = AssociateRequest | AssociateAccept | AssociateReject | Data | ReleaseRequest | ReleaseReply | Abort
 
 
+_NOT_DICOM = {
+    0x16: ": the peer speaks TLS, this port does not",  # a handshake record (RFC 8446 5.1)
+    0x47: ": the peer speaks HTTP, this port speaks DICOM",  # GET
+    0x50: ": the peer speaks HTTP, this port speaks DICOM",  # POST, PUT
+}
+"""First bytes of other protocols, for whoever set the wrong port: an A-ABORT does not tell."""
+
+
 def check_header(kind: int, length: int, data_max: int) -> None:
     """Whether a PDU of this type may be this long. `data_max`: bytes allowed for P-DATA-TF, 0 is any.
 
@@ -128,7 +136,7 @@ def check_header(kind: int, length: int, data_max: int) -> None:
     elif REQUEST <= kind <= ABORT:
         wrong = length != 4
     else:
-        raise ProtocolError(f"a PDU of unknown type {kind:02X}H", Reason.UNRECOGNIZED_PDU)
+        raise ProtocolError(f"a PDU of unknown type {kind:02X}H{_NOT_DICOM.get(kind, '')}", Reason.UNRECOGNIZED_PDU)
     if wrong:
         raise ProtocolError(f"a PDU of type {kind:02X}H announces {length} bytes")
 

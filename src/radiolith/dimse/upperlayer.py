@@ -76,6 +76,7 @@ class UpperLayer:
     """The upper layer of one association; made by `acceptor` or `requestor`.
 
     `peer_max_length`: bytes of a P-DATA-TF that the peer takes (0: any), known once the association is established.
+    `fault`: what of the peer's bytes broke the protocol first, '' as long as nothing did: not every such end is indicated.
     """
 
     def __init__(self, max_length: int, request: AssociateRequest | None):
@@ -83,6 +84,7 @@ class UpperLayer:
         self.must_close = False
         self.artim = 0
         self.peer_max_length = 0
+        self.fault = ""
         self._data_max = max_length + SLACK if max_length else 0
         self._request = request
         self._requestor = request is not None
@@ -178,6 +180,7 @@ class UpperLayer:
         """Fragments that were given on turned out to break the protocol (`messages`): the association is aborted."""
         if (self.state, Happening.GOT_INVALID) not in TABLE:
             return []
+        self.fault = self.fault or str(error)
         return self._act(Happening.GOT_INVALID, Abort(error.source, error.reason), str(error))
 
     def receive(self, data: Buffer) -> Iterator[Event]:
