@@ -8,7 +8,7 @@ LOCATED instances an answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from itertools import islice
 
 from radiolith.archive.description import Description
@@ -93,7 +93,7 @@ class Retrieve:
 
     async def ahead(
         self, helds: Iterable[Held], accept: Sequence[str] = (AS_STORED,), depth: int = 2
-    ) -> AsyncIterator[tuple[Held, Stream]]:
+    ) -> AsyncGenerator[tuple[Held, Stream], None]:
         """`part10` of many, the next `depth` blocks being read and opened while one is on its way out.
 
         What goes as it is stored is read a block at a time: a hop to a thread costs as much as decrypting a slice.

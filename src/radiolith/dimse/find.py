@@ -8,16 +8,17 @@ Limits: PAGE rows at a time, the first page less, so that the first answer does 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import NamedTuple
 
 from radiolith.archive.ports import Archive
+from radiolith.dicom import dictionary
 from radiolith.dimse.answers import Answers
 from radiolith.dimse.identifiers import Asked, Retrieval
 from radiolith.dimse.infomodels import ISSUER, PATIENT_ID, UNIQUE
-from radiolith.dimse.status import Status
-from radiolith.model import Held, Level, Match, NotFound, Page, Principal, Query
+from radiolith.dimse.status import Refused, Status
+from radiolith.model import BadInput, Held, Level, LimitExceeded, Match, NotFound, Page, Principal, Query
 
 FIRST_PAGE = 50
 PAGE = 500
@@ -40,23 +41,30 @@ def never() -> bool:
 
 async def find(
     archive: Archive, principal: Principal, asked: Asked, answers: Answers, cancelled: Callable[[], bool] = never
-) -> AsyncIterator[Found]:
+) -> AsyncGenerator[Found, None]:
     """Every match. It ends without a word when `cancelled`, which is asked before each page and each row.
 
-    Raises what the verb raises; BadInput is a value that cannot be matched.
+    Raises what the verb raises, and Refused (C001) with the element for a value that cannot be matched.
     """
-    async for page in _pages(archive, principal, asked.query, cancelled):
-        unsupported = asked.unsupported or bool(page.warnings)
-        status = Status.PENDING_UNSUPPORTED_KEYS if unsupported else Status.PENDING
-        for row in page.rows:
-            if cancelled():
-                return
-            yield Found(status, answers.encode(row))
+    try:
+        async for page in _pages(archive, principal, asked.query, cancelled):
+            unsupported = asked.unsupported or bool(page.warnings)
+            status = Status.PENDING_UNSUPPORTED_KEYS if unsupported else Status.PENDING
+            for row in page.rows:
+                if cancelled():
+                    return
+                yield Found(status, answers.encode(row))
+    except LimitExceeded:
+        raise
+    except BadInput as failure:
+        at_fault = dictionary.tag(str(failure).partition(":")[0])  # a search begins its complaints with the keyword
+        elements = [at_fault] if at_fault in asked.keys else []
+        raise Refused(Status.UNABLE_TO_PROCESS, str(failure), *elements) from failure
 
 
 async def _pages(
     archive: Archive, principal: Principal, query: Query, cancelled: Callable[[], bool] = never
-) -> AsyncIterator[Page]:
+) -> AsyncGenerator[Page, None]:
     limit, cursor = FIRST_PAGE, ""
     while not cancelled():
         page = await archive.query.search(principal, replace(query, limit=limit, cursor=cursor))
@@ -76,7 +84,7 @@ async def located(
     *,
     purpose: str = "",
     cancelled: Callable[[], bool] = never,
-) -> AsyncIterator[list[Held]]:
+) -> AsyncGenerator[list[Held], None]:
     """The instances a retrieval names, those of a study, a series or one instance at a time; authorised and audited.
 
     What is not held is passed over: nothing at all found is no failure (PS3.4 C.4.2.3.1). Raises what the verbs raise.
@@ -91,7 +99,9 @@ async def located(
         yield helds
 
 
-async def _entities(archive: Archive, principal: Principal, wanted: Retrieval) -> AsyncIterator[tuple[str, str, str]]:
+async def _entities(
+    archive: Archive, principal: Principal, wanted: Retrieval
+) -> AsyncGenerator[tuple[str, str, str], None]:
     """(study, series, SOP instance) UIDs to locate; '' below the level. Directly, where they say all that is asked."""
     level = wanted.level
     studies, series, sops = wanted.studies, wanted.series, wanted.sops
@@ -109,7 +119,9 @@ async def _entities(archive: Archive, principal: Principal, wanted: Retrieval) -
         yield entity
 
 
-async def _searched(archive: Archive, principal: Principal, wanted: Retrieval) -> AsyncIterator[tuple[str, str, str]]:
+async def _searched(
+    archive: Archive, principal: Principal, wanted: Retrieval
+) -> AsyncGenerator[tuple[str, str, str], None]:
     """The same by search: with a Patient ID, or without the UIDs of the levels above."""
     named = {Level.STUDY: wanted.studies, Level.SERIES: wanted.series, Level.INSTANCE: wanted.sops}
     level = Level.STUDY if wanted.level is Level.PATIENT else wanted.level

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from radiolith.dimse import infomodels, querying, sopclasses
-from radiolith.dimse.association import Accepts, Offer
+from radiolith.dimse import getting, infomodels, querying, sopclasses
+from radiolith.dimse.association import Accepts, Context, Offer
 from radiolith.dimse.commands import FIELD, Command
 from radiolith.dimse.items import Window
 from radiolith.dimse.operation import Operation
@@ -26,19 +26,28 @@ async def echo(operation: Operation) -> None:
     operation.respond(Status.SUCCESS)
 
 
-_FINDS = tuple(m.find for m in (sopclasses.PATIENT_ROOT, sopclasses.STUDY_ROOT, sopclasses.PATIENT_STUDY_ONLY))
+_MODELS = (sopclasses.PATIENT_ROOT, sopclasses.STUDY_ROOT, sopclasses.PATIENT_STUDY_ONLY)
+_FINDS = tuple(model.find for model in _MODELS)
+_GETS = tuple(model.get for model in (*_MODELS, sopclasses.COMPOSITE_ROOT))
 
 SERVICES: dict[tuple[int, str], Serve] = {
     (FIELD["C-ECHO-RQ"], sopclasses.VERIFICATION): echo,
     **{(FIELD["C-FIND-RQ"], sop_class): querying.serve for sop_class in _FINDS},
+    **{(FIELD["C-GET-RQ"], sop_class): getting.serve for sop_class in _GETS},
 }
 
+_OTHERS = frozenset(sop_class for _, sop_class in SERVICES)
 _OF_FIELD = {
     FIELD["C-STORE-RQ"]: Service.STORE,
     FIELD["C-FIND-RQ"]: Service.FIND,
     FIELD["C-MOVE-RQ"]: Service.RETRIEVE,
     FIELD["C-GET-RQ"]: Service.RETRIEVE,
 }
+
+
+def stores(context: Context) -> bool:
+    """Whether objects may be sent to us in this context: it was accepted for that, not for another service."""
+    return context.scp and context.abstract_syntax not in _OTHERS
 
 
 def service_of(command: Command) -> Service:
@@ -53,4 +62,5 @@ def offer(max_length: int, unknown_storage: bool) -> Offer:
     plain = Accepts(sopclasses.UNCOMPRESSED)
     accepts |= {sop_class: plain for _, sop_class in SERVICES}
     accepts |= dict.fromkeys(_FINDS, Accepts(sopclasses.UNCOMPRESSED, extended=infomodels.answer_query))
+    accepts |= dict.fromkeys(_GETS, Accepts(sopclasses.UNCOMPRESSED, extended=infomodels.answer_retrieval))
     return Offer(accepts, storage if unknown_storage else None, max_length, WINDOW)

@@ -1,0 +1,129 @@
+"""C-STORE sub-operations: many instances over the contexts of one association, for C-GET, C-MOVE and everything that sends.
+
+Owns: which context an instance takes, and that one which cannot be sent does not stand in the way of the others. Must never:
+open an association, or hold an object. The stored transfer syntax travels untouched where the peer takes it; else the
+archive makes one that it takes.
+
+Limits: what `Retrieve.ahead` reads ahead: two blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+
+from radiolith.archive.outbox import Result
+from radiolith.archive.ports import Stream
+from radiolith.archive.retrieve import Retrieve
+from radiolith.dicom.part10 import file_meta
+from radiolith.dimse.association import Context
+from radiolith.dimse.commands import Command, Plain
+from radiolith.dimse.messages import Buffer
+from radiolith.dimse.sending import Sender
+from radiolith.dimse.status import Service, Status, comment, trouble
+from radiolith.model import Failure, Held
+
+NO_CONTEXT = "the peer accepted no presentation context for its SOP class"
+_RUN = 256  # instances read ahead in one go: of the same class and syntax
+
+Ways = dict[str, dict[str, Context]]
+
+
+def ways(contexts: Mapping[int, Context]) -> Ways:
+    """SOP class -> transfer syntax -> the context in which we may send it."""
+    found: Ways = {}
+    for context in contexts.values():
+        if context.scu:
+            found.setdefault(context.abstract_syntax, {})[context.transfer_syntax] = context
+    return found
+
+
+async def send(
+    retrieve: Retrieve, sender: Sender, contexts: Mapping[int, Context], helds: Sequence[Held], **fields: Plain
+) -> AsyncGenerator[Result, None]:
+    """Send each and tell what the peer answered, in order. `fields` go into every C-STORE-RQ (move originator, priority).
+
+    Raises Lost, TimeoutError when the association is over: the rest was not sent.
+    """
+    table = ways(contexts)
+    for run, direct in _runs(helds, table):
+        streams = _ahead(retrieve, run) if direct else _one_by_one(retrieve, run, table)
+        async with aclosing(streams):
+            async for held, found in streams:
+                if isinstance(found, Result):
+                    yield found
+                else:
+                    yield await _send_one(sender, table[held.sop_class][found.syntax], held, found, fields)
+
+
+def _runs(helds: Sequence[Held], table: Ways) -> Iterator[tuple[list[Held], bool]]:
+    """Neighbours that go as they are stored, read ahead together; and those that do not, by themselves."""
+    run: list[Held] = []
+    kind = True
+    for held in helds:
+        direct = held.layout.transfer_syntax in table.get(held.sop_class, {})
+        if run and (direct is not kind or len(run) == _RUN):
+            yield run, kind
+            run = []
+        kind = direct
+        run.append(held)
+    if run:
+        yield run, kind
+
+
+async def _ahead(retrieve: Retrieve, helds: Sequence[Held]) -> AsyncGenerator[tuple[Held, Stream | Result], None]:
+    """As stored. Where one cannot be read, the others behind it are begun anew."""
+    at = 0
+    while at < len(helds):
+        try:
+            async with aclosing(retrieve.ahead(helds[at:])) as streams:
+                async for held, stream in streams:
+                    at += 1
+                    yield held, stream
+        except Failure as failure:
+            yield helds[at], _failed(helds[at], failure)
+            at += 1
+
+
+async def _one_by_one(
+    retrieve: Retrieve, helds: Sequence[Held], table: Ways
+) -> AsyncGenerator[tuple[Held, Stream | Result], None]:
+    for held in helds:
+        accept = tuple(table.get(held.sop_class, {}))
+        if not accept:
+            yield held, Result(held, Status.SOP_CLASS_NOT_SUPPORTED, NO_CONTEXT)
+            continue
+        try:
+            yield held, await retrieve.part10(held, accept)
+        except Failure as failure:
+            yield held, _failed(held, failure)
+
+
+def _failed(held: Held, failure: Failure) -> Result:
+    status, words, _ = trouble(Service.STORE, failure)
+    return Result(held, status, words)
+
+
+async def _send_one(
+    sender: Sender, context: Context, held: Held, stream: Stream, fields: Mapping[str, Plain]
+) -> Result:
+    command = Command.of(
+        "C-STORE-RQ",
+        True,
+        AffectedSOPClassUID=held.sop_class,
+        AffectedSOPInstanceUID=held.identity.sop,
+        MessageID=sender.next_id(),
+        **{"Priority": 0, **fields},
+    )
+    meta = len(file_meta(held.sop_class, held.identity.sop, stream.syntax))
+    total = None if stream.size is None else stream.size - meta
+    answer = await sender.store(context, command, _behind(stream, meta), total)
+    return Result(held, answer.status, comment(answer.text("ErrorComment")))
+
+
+async def _behind(stream: Stream, skip: int) -> AsyncGenerator[Buffer, None]:
+    """The data set: what follows the file meta."""
+    async for piece in stream.chunks():
+        if skip < len(piece):
+            yield memoryview(piece)[skip:] if skip else piece
+        skip = max(0, skip - len(piece))
