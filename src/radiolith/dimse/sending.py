@@ -20,7 +20,8 @@ from radiolith.dimse.wire import Wire
 from radiolith.model import Unavailable
 
 ANSWER_SECONDS = 120.0
-"""For the answer to a C-STORE: a slow archive may write to tape, a dead one says nothing."""
+"""For the answer to a C-STORE, and for the next bytes of an object to be taken: a slow archive may write to tape, a dead one
+says nothing."""
 _ID_MAX = 0xFFFF
 
 
@@ -116,16 +117,21 @@ class Sender:
             async for piece in pieces:
                 self._write(head + unmeasured.feed(piece))
                 head = []
-                await self._wire.drain()
+                await self._taken()
             self._write(head + unmeasured.finish())
             return
         outgoing = Outgoing(context_id, total, limit)
         async for piece in pieces:
             self._write(head + outgoing.feed(piece))
             head = []
-            await self._wire.drain()
+            await self._taken()
         if not outgoing.complete:
             raise ValueError("the data set is shorter than it was said to be")
+
+    async def _taken(self) -> None:
+        """Wait until the peer has taken enough, but not for one that is gone."""
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await self._wire.drain()
 
     def _write(self, buffers: Sequence[Buffer]) -> None:
         if not self.open:
