@@ -38,6 +38,7 @@ WATCH_SECONDS = 1.0
 DRAIN_IDLE, DRAIN_SECONDS, DRAIN_WATCH = 2.0, 10.0, 0.05
 """Once its process is to end: how long an association may be silent, how long it may go on, and how closely it is watched
 for the moment between two messages."""
+_FULL = Rejected(association.LOCAL_LIMIT_EXCEEDED, "as many associations are open as are allowed")
 
 
 class Acceptor:
@@ -48,6 +49,7 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._layer = UpperLayer.acceptor(node.terms.pdu_bytes)
         self._sender = Sender(self._layer, wire)
+        self._counted = False  # among the associations of its process
         self._drained_at = 0.0  # when it was asked to end; 0 as long as it may stay
         self._heard, self._taken = Pace(), Pace()
         self._artim = (0, 0.0)  # the timer that runs, and when it runs out
@@ -73,6 +75,8 @@ class Acceptor:
             if self._layer.fault:
                 self.trace.ended(self._layer.fault)
             self.trace.bytes = self._wire.received
+            if self._counted:
+                self._node.left(self._wire.address)
 
     def drain(self) -> None:
         """End once the peer has done what it came for, or between two messages: there is a process that takes over."""
@@ -105,6 +109,9 @@ class Acceptor:
             answer = await self._negotiated(request)
         except Failure as failure:
             answer = Rejected(_rejection(failure), str(failure))
+        if isinstance(answer, Accepted):
+            self._counted = self._node.joined(self._wire.address)
+            answer = answer if self._counted else _FULL
         self.trace.answered(answer)
         self._measure.answered(answer)
         if isinstance(answer, Rejected):
@@ -118,7 +125,7 @@ class Acceptor:
     async def _negotiated(self, request: AssociateRequest) -> Accepted | Rejected:
         node, address = self._node, self._wire.address
         if node.full(address):
-            return Rejected(association.LOCAL_LIMIT_EXCEEDED, "as many associations are open as are allowed")
+            return _FULL
         if self._drained_at and self._loop.time() > self._drained_at + DRAIN_SECONDS:
             return Rejected(association.TEMPORARY_CONGESTION, "this process is about to end; call again")
         admission = await node.devices.admit(Knock(request.calling, request.called, address, self._wire.names))

@@ -61,8 +61,9 @@ async def read(wire: Wire, layer: UpperLayer, on: Callable[[Event], Awaitable[No
             break
         for event in layer.receive(view):
             await on(event)
-        wire.release()
         flush(wire, layer)
+        await wire.drain()  # who does not take our answers is not heard: they would pile up
+        wire.release()
 
 
 def flush(wire: Wire, layer: UpperLayer) -> None:
@@ -191,15 +192,19 @@ class Exchange:
         self._sender.lost(why)
         for responses in self._responses.values():
             responses.end(why)
-        receiving, self._message = self._message, None
-        if receiving is not None:
-            await receiving.abort()
         for operation in self._operations.values():
             operation.cancelled = True
         for task in self._tasks:
             task.cancel()
+        await self.drop()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+    async def drop(self) -> None:
+        """The rest of the message under way will not come: nothing of it stays, and it is not answered."""
+        receiving, self._message = self._message, None
+        if receiving is not None:
+            await receiving.abort()
 
     # ------------------------------------------------------------ messages
 
@@ -216,7 +221,7 @@ class Exchange:
                 await self._room()
             operation = self._make(context, command)
             if operation is not None:
-                self._operate(operation)
+                await self._operate(operation)
             else:
                 refused = Refused(Status.UNRECOGNIZED_OPERATION, "nothing is served on this association")
                 self._sender.send(context.id, trouble(services.service_of(command), refused).answer(command))
@@ -231,11 +236,15 @@ class Exchange:
         else:
             await responses.put(command, b"")
 
-    def _operate(self, operation: Operation) -> None:
+    async def _operate(self, operation: Operation) -> None:
         command = operation.command
-        if command.field == _STORE and operation.context.scp and command.has_data_set:
+        if command.field == _STORE and services.stores(operation.context):
             self._storing += 1
-            self._message = self.storing(operation, self._stored)
+            receiving = self.storing(operation, self._stored)
+            if command.has_data_set:
+                self._message = receiving
+            else:
+                await receiving.finish()
         elif command.has_data_set:
             self._message = Collecting(operation, self._begin)
         else:

@@ -2,7 +2,7 @@
 
 Owns: the listening socket's end in this process and the acceptors behind it. Must never: look into an association.
 
-Limits: `Terms`: associations in all and from one address of this process; connections beyond twice that are closed unheard.
+Limits: `Terms`: associations in all and from one address of this process; connections beyond twice either are closed unheard.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from radiolith.trust.devices import Devices
 from radiolith.trust.identity import Identities
 
 STOP_SECONDS = 15.0
-"""For associations to end by themselves; then they are cut. As long as the web server waits."""
+"""For associations to end by themselves; then they are aborted. As long as the web server waits."""
 _NAME, _NAME_AND_PASSCODE, _JWT = 1, 2, 5
 log = structlog.get_logger()
 
@@ -50,11 +50,22 @@ class Node:
     ):
         self.archive, self.offer, self.terms, self.clock = archive, offer, terms, clock
         self.devices, self._identities = doors
-        self.open: Counter[str] = Counter()  # connections by address
+        self._associations: Counter[str] = Counter()  # accepted ones, by address
 
     def full(self, address: str) -> bool:
-        """Whether one more association, already counted, is too many."""
-        return self.open.total() > self.terms.associations or self.open[address] > self.terms.associations_per_address
+        """Whether one more association is too many. Connections without one are no reason to refuse others."""
+        held, terms = self._associations, self.terms
+        return held.total() >= terms.associations or held[address] >= terms.associations_per_address
+
+    def joined(self, address: str) -> bool:
+        """Count one more association, if there is room for it: then `left` is to be called at its end."""
+        if self.full(address):
+            return False
+        self._associations[address] += 1
+        return True
+
+    def left(self, address: str) -> None:
+        _one_less(self._associations, address)
 
     async def identify(self, identity: Identity, admitted: Principal, address: str) -> Principal:
         """Who a user identity is (PS3.7 D.3.3.7). Raises NotAuthenticated with the reason, NotAllowed."""
@@ -84,18 +95,22 @@ class Server:
         self._node, self._told = node, told
         self._listening: list[asyncio.Server] = []
         self._running: dict[asyncio.Task[None], Acceptor] = {}
+        self._connections: Counter[str] = Counter()  # by address
+        self._stopping = False
 
     async def start(self, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         loop = asyncio.get_running_loop()
         self._listening.append(await loop.create_server(lambda: Wire(self._opened), sock=listening, ssl=tls))
 
     def _opened(self, wire: Wire) -> None:
-        terms, address = self._node.terms, wire.address
-        if self._node.open.total() >= 2 * terms.associations:
+        terms, address, held = self._node.terms, wire.address, self._connections
+        if held.total() >= 2 * terms.associations or held[address] >= 2 * terms.associations_per_address:
             wire.cut()
             return
+        held[address] += 1
         acceptor = Acceptor(wire, self._node)
-        self._node.open[address] += 1
+        if self._stopping:  # it was accepted in the last moment
+            acceptor.drain()
         task = asyncio.get_running_loop().create_task(self._run(acceptor, address))
         self._running[task] = acceptor
         task.add_done_callback(lambda done: self._running.pop(done, None))
@@ -106,20 +121,28 @@ class Server:
         except Exception:
             log.exception("an association failed", address=address)
         finally:
-            self._node.open[address] -= 1
-            if not self._node.open[address]:
-                del self._node.open[address]
+            _one_less(self._connections, address)
             self._told(acceptor.trace.told())
 
     async def stop(self) -> None:
-        """No new associations; those that are open end in order, or are cut after STOP_SECONDS."""
+        """No new associations; those that are open end in order, or are aborted after STOP_SECONDS. Again: nothing."""
+        loop = asyncio.get_running_loop()
+        self._stopping = True
         for server in self._listening:
             server.close()
         for acceptor in self._running.values():
             acceptor.drain()
-        if self._running:
-            _, late = await asyncio.wait(list(self._running), timeout=STOP_SECONDS)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        deadline = loop.time() + STOP_SECONDS
+        while self._running and loop.time() < deadline:
+            await asyncio.wait(list(self._running), timeout=deadline - loop.time())
+        late = list(self._running)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+
+
+def _one_less(counter: Counter[str], address: str) -> None:
+    counter[address] -= 1
+    if not counter[address]:
+        del counter[address]

@@ -6,7 +6,7 @@ down, and nothing is buffered in between. TCP_NODELAY is set, and every message 
 waits 40 ms for an acknowledgement that its system delays.
 
 Limits: BUFFER bytes of a connection while its bytes are worked on, none while it is idle; WRITE_MAX bytes unsent before
-`drain` waits.
+`drain` waits; GONE_SECONDS until a peer that the network lost is noticed; CLOSE_SECONDS for a peer to take the last bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ BUFFER = 256 * 1024
 KEPT = 32
 """Buffers kept for the next: as many connections as are usually busy at one moment."""
 WRITE_MAX = 1 << 20
+GONE_SECONDS = 50
+"""Without a sign of the peer's system, whether we wait for it or it for us: a pulled cable is noticed within a minute."""
+CLOSE_SECONDS = 5.0
 
+_ALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": GONE_SECONDS * 1000}
+"""Three questions from the 20th second on; the last one is milliseconds, for bytes of ours that are not acknowledged."""
 _QUICKACK: int = getattr(socket, "TCP_QUICKACK", 0)  # Linux
 _free: list[bytearray] = []
 
@@ -32,7 +37,7 @@ class Wire(asyncio.BufferedProtocol):
     """Give it to create_server or create_connection. `opened` is called once the connection stands.
 
     `receive` and `release` in turn, from one task. `moved` is the loop's time at which bytes came last, `received` their
-    number.
+    number, `sent` the number of those that the system took.
     """
 
     def __init__(self, opened: Callable[[Wire], None] | None = None):
@@ -44,6 +49,8 @@ class Wire(asyncio.BufferedProtocol):
         self._count = 0  # bytes in the buffer that nobody has taken
         self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
+        self._closing: asyncio.TimerHandle | None = None
+        self._written = 0
         self.ended = False
         self.received = 0
         self.moved = self._loop.time()
@@ -58,6 +65,9 @@ class Wire(asyncio.BufferedProtocol):
         if handle is not None:
             handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in _ALIVE.items():
+                if hasattr(socket, option):
+                    handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
         self.transport.set_write_buffer_limits(high=WRITE_MAX)
         if self._opened is not None:
             self._opened(self)
@@ -89,6 +99,8 @@ class Wire(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.ended = True
+        if self._closing is not None:
+            self._closing.cancel()
         self._wake()
         self.resume_writing()
 
@@ -133,6 +145,15 @@ class Wire(asyncio.BufferedProtocol):
         """Bytes are here that nobody has taken yet: a peer that sends nothing more is not to blame."""
         return bool(self._count)
 
+    @property
+    def blocked(self) -> bool:
+        """The peer does not take what was written: `drain` waits."""
+        return self._writable is not None
+
+    @property
+    def sent(self) -> int:
+        return self._written - self.transport.get_write_buffer_size()
+
     async def receive(self) -> memoryview:
         """The next bytes, valid until `release`; none when the connection has ended."""
         while not self._count:
@@ -156,6 +177,7 @@ class Wire(asyncio.BufferedProtocol):
         """Send all of `buffers`, in one call; they must not change afterwards. Nothing happens once it has ended."""
         if self.ended or self.transport.is_closing():
             return
+        self._written += sum(map(len, buffers))
         if len(buffers) == 1:
             self.transport.write(buffers[0])
         elif buffers:
@@ -167,7 +189,9 @@ class Wire(asyncio.BufferedProtocol):
             await asyncio.shield(self._writable)
 
     def close(self) -> None:
-        """End in order: what was written is sent first."""
+        """End in order: what was written is sent first, if the peer takes it within CLOSE_SECONDS."""
+        if not self.ended and self._closing is None:
+            self._closing = self._loop.call_later(CLOSE_SECONDS, self.transport.abort)
         self.transport.close()
 
     def cut(self) -> None:
