@@ -235,7 +235,8 @@ async def test_failures_are_statuses(graph: Graph) -> None:
     with pytest.raises(BadInput) as caught:
         await ask(archive, who, keys(StudyDate="yesterday"))
     told = trouble(Service.FIND, caught.value)
-    assert (told.status, told.comment) == (0xC001, "StudyDate: a date is YYYYMMDD, a range YYYYMMDD-YYYYMMDD")
+    assert (told.status, told.elements) == (0xC001, (0x00080020,))
+    assert told.comment == "StudyDate: a date is YYYYMMDD, a range YYYYMMDD-YYYYMMDD"
     with pytest.raises(BadInput) as caught:
         await ask(archive, who, keys(StudyInstanceUID=[f"1.{n}" for n in range(1001)]))
     assert trouble(Service.FIND, caught.value).status == 0xA700

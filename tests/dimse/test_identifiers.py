@@ -228,6 +228,12 @@ def test_limits() -> None:
         read_query(bomb, DEFLATED, STUDY_ROOT)
 
 
+def test_a_long_list_of_character_sets_costs_nothing() -> None:
+    terms = b"\\ISO 2022 IR 6" * 50_000
+    sent = b"\x08\0\5\0" + len(terms).to_bytes(4, "little") + terms + encoded(keys(charset="", PatientName="x"))
+    assert len(read_query(sent, IMPLICIT, STUDY_ROOT).charset) < 30
+
+
 def test_one_item_a_sequence() -> None:
     sent = keys(RequestAttributesSequence={"RequestedProcedureID": "1"})
     sent.RequestAttributesSequence.append(Dataset())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 
 from radiolith.dicom.charset import codec
 
@@ -35,7 +34,6 @@ _UPPER = {
 }
 
 
-@lru_cache(maxsize=1024)
 def encode(text: str, charset: tuple[str, ...]) -> bytes | None:
     """The bytes of a value, or of several joined by backslashes; None where the character set has not all of it."""
     if text.isascii():

@@ -44,6 +44,8 @@ KEYS_MAX = 1000
 """Keys and items of an identifier; the largest real ones have about 100."""
 DEPTH_MAX = 8
 """Sequences inside sequences; keys of keys are two deep in the standard's models."""
+CHARSET_BYTES = 256
+"""Of a Specific Character Set; each term costs time with each value. Real ones have up to 5 of 16 bytes."""
 UIDS_MAX = 20_000
 """Unique keys of one C-MOVE or C-GET."""
 
@@ -171,7 +173,7 @@ def _texts(element: Element | None, charset: tuple[str, ...]) -> tuple[str, ...]
 
 def _charset(elements: Elements, outer: tuple[str, ...] = ()) -> tuple[str, ...]:
     own = elements.get(CHARACTER_SET)
-    return charsets.terms(own.value) if own and isinstance(own.value, bytes) else outer
+    return charsets.terms(own.value[:CHARSET_BYTES]) if own and isinstance(own.value, bytes) else outer
 
 
 def _level(elements: Elements, model: Model) -> Level:
