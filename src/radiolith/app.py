@@ -254,6 +254,17 @@ def _recover(settings: Settings) -> int:
     return 0
 
 
+class Web(uvicorn.Server):
+    """The HTTP edge; the DICOM edge beside it ends at the same time, not after it."""
+
+    def __init__(self, about: uvicorn.Config, dicom: Server):
+        super().__init__(about)
+        self._dicom = dicom
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await asyncio.gather(super().shutdown(sockets), self._dicom.stop())
+
+
 def _worker(node: Node, number: int) -> int:
     """One event loop for all edges."""
     metrics.use_row(number)
@@ -262,14 +273,15 @@ def _worker(node: Node, number: int) -> int:
         graph = build(node.settings, f"worker {number}", node.decode, node.cache())
         # What a predecessor of ours left when it was killed.
         await asyncio.to_thread(graph.rebuild.recover, settled(graph.settings))
-        server = uvicorn.Server(
+        dicom = _dicom(node, graph, number)
+        server = Web(
             uvicorn.Config(
                 Site(graph), log_config=None, access_log=False, lifespan="off", http=BoundedHead, ws="none",
                 timeout_keep_alive=75, timeout_graceful_shutdown=15, server_header=False,
                 limit_concurrency=CONNECTIONS, date_header=True,
-            )
+            ),
+            dicom,
         )  # fmt: skip
-        dicom = _dicom(node, graph, number)
         try:
             if node.dimse is not None:
                 await dicom.start(node.dimse)
