@@ -30,11 +30,13 @@ class ChangeKind(IntEnum):
     QUARANTINED = 6
     RELEASED = 7
     FACT = 8
+    COMPLETE = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`instance_id` is the row of `instances` (of `quarantine` for QUARANTINED and RELEASED), 0 for FACT."""
+    """`instance_id` is the row of `instances` (of `quarantine` for QUARANTINED and RELEASED, of `completions` for COMPLETE), 0
+    for FACT."""
 
     number: int
     xid: int
@@ -99,4 +101,21 @@ def save_cursor(tx: Writer, name: str, cursor: Cursor) -> None:
         "INSERT INTO cursors(name, epoch, xid, number) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, xid = excluded.xid, number = excluded.number",
         (name, cursor.epoch, cursor.xid, cursor.number),
+    )
+
+
+def advance_cursor(tx: Writer, name: str, before: Cursor, after: Cursor) -> bool:
+    """Move a cursor that still is where it was loaded from; False when another process has moved it meanwhile.
+
+    What a follower does in the same transaction is done once for each change, however many follow under one name.
+    """
+    values = (after.epoch, after.xid, after.number)
+    if before == Cursor():
+        sql = "INSERT INTO cursors(name, epoch, xid, number) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+        return bool(tx.run(sql, (name, *values)))
+    return bool(
+        tx.run(
+            "UPDATE cursors SET epoch = ?, xid = ?, number = ? WHERE name = ? AND epoch = ? AND xid = ? AND number = ?",
+            (*values, name, before.epoch, before.xid, before.number),
+        )
     )

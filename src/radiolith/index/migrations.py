@@ -43,6 +43,7 @@ STEPS: dict[int, Step] = {
     1: _first,
     2: _added(2),  # failed_sign_ins
     3: _added(3),  # transfers
+    4: _added(4),  # arrivals, devices
 }
 
 

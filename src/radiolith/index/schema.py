@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-VERSION = 3  # of the schema; a database with a newer one is refused
+VERSION = 4  # of the schema; a database with a newer one is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +182,34 @@ TABLES = (
         "transfer_id position",
         since=3,
     ),
+    # the timer of a study: state 0 instances are arriving, 1 complete; due_at: complete then when nothing comes before;
+    # first and last row of the instances of the round that is open
+    _table(
+        "arrivals",
+        "study_id int!, tenant_id int!, state int!, due_at int!, round int!, instances int!, first_instance int!,"
+        " last_instance int!",
+        "study_id",
+        since=4,
+    ),
+    # each time a study became complete, with what had come since the time before; forgotten after a while
+    _table(
+        "completions",
+        "id id, tenant_id int!, study_id int!, round int!, at int!, instances int!, first_instance int!, last_instance int!",
+        since=4,
+    ),
+    # who sends to us and how it usually does that; body: devices.Habits; learned again after a rebuild
+    _table(
+        "devices",
+        "tenant_id int!, door text!, peer text!, first_at int!, last_at int!, studies int!, instances int!, body text!",
+        "tenant_id door peer",
+        since=4,
+    ),
+    # what is odd about a device, in words; kind: devices.Oddity; subject: what it is about, so that it is said once
+    _table(
+        "device_notices",
+        "id id, tenant_id int!, door text!, peer text!, kind int!, subject text!, at int!, said text!, settled_at int!",
+        since=4,
+    ),
 )
 
 INDICES = (
@@ -225,6 +253,10 @@ INDICES = (
     Index("transfers_listed", "transfers", ("tenant_id", "id"), since=3),
     Index("transfers_ended", "transfers", ("changed_at",), where="state > 2", since=3),
     Index("transfers_commitment", "transfers", ("tenant_id", "commitment"), where="commitment <> ''", since=3),
+    Index("arrivals_due", "arrivals", ("due_at",), where="state = 0", since=4),
+    Index("completions_at", "completions", ("at",), since=4),
+    Index("notices_subject", "device_notices", ("tenant_id", "door", "peer", "kind", "subject"), unique=True, since=4),
+    Index("notices_latest", "device_notices", ("tenant_id", "at", "id"), since=4),
 )
 
 _TYPES = {
