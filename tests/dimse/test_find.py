@@ -245,6 +245,29 @@ async def test_failures_are_statuses(graph: Graph) -> None:
     assert trouble(Service.FIND, denied.value).status == 0x0124
 
 
+async def test_mutated_identifiers_are_answered_or_refused_in_words(graph: Graph) -> None:
+    sent = keys(
+        PatientName="M*", StudyDate="20240101-20240201", StudyTime="10-11", PatientComments="", StudyID="1", Rows=5,
+        StudyInstanceUID=["1.2.1", "1.2.2"], RequestAttributesSequence={"RequestedProcedureID": "R*"}, ModalitiesInStudy="CT",
+    )  # fmt: skip
+    data, random, answered, refused = encoded(sent, EXPLICIT), Random(11), 0, 0
+    for _ in range(campaign.count("mutated identifiers against an archive", 200, 20_000)):
+        mutated = bytearray(data)
+        for _ in range(random.choice([1, 1, 2])):
+            mutated[random.randrange(len(mutated))] = random.choice([0, 0x20, 0x2A, 0x2D, 0x5C, random.randrange(256)])
+        try:
+            asked = read_query(bytes(mutated), EXPLICIT, STUDY_ROOT, EVERYTHING)
+            answers = Answers(asked, EXPLICIT, "ARCHIVE")
+            async for found in find(graph.archive, principal(graph), asked, answers):
+                assert decoded(found.identifier, EXPLICIT).QueryRetrieveLevel
+            answered += 1
+        except BadInput as failure:
+            assert trouble(Service.FIND, failure).status in (0xA700, 0xA900, 0xC001)
+            refused += 1
+    assert answered
+    assert refused
+
+
 # ---------------------------------------------------------------- what retrievals name
 
 
