@@ -139,7 +139,8 @@ class Acceptor:
     def _operation(self, context: Context, command: Command) -> Operation:
         assert self._caller is not None  # the association was accepted
         self._measure.begun(command)
-        return Operation(self._node.archive, self._caller, self._sender, self._contexts, context, command)
+        node = self._node
+        return Operation(node.archive, self._caller, self._sender, self._contexts, context, command, moving=node.moving)
 
     def _told(self, command: Command, status: int) -> None:
         self.trace.count(command, status)

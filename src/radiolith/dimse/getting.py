@@ -61,15 +61,18 @@ class Counters:
             return Status.SUCCESS
         return Status.SUBOPERATIONS_FAILED if self.completed or self.warnings else Status.NO_SUBOPERATIONS
 
-    def end(self, operation: Operation) -> None:
-        """The last response, with the list of what failed."""
+    def end(self, operation: Operation, said: str = "") -> None:
+        """The last response, with the list of what failed, and why in words where it is known."""
         status = Status.CANCEL if operation.cancelled and self.remaining > 0 else self.status()
         data = None
         if self.failed_uids:
             headers = Headers(syntax.encoding(operation.context.transfer_syntax))
             uids = "\\".join(self.failed_uids).encode("ascii", "replace")
             data = headers.element(_FAILED_LIST, "UI", uids + b"\0" * (len(uids) % 2))
-        operation.respond(status, data, **self.fields(remaining=status == Status.CANCEL))
+        fields: dict[str, int | str] = {**self.fields(remaining=status == Status.CANCEL)}
+        if said and status != Status.SUCCESS:
+            fields["ErrorComment"] = said
+        operation.respond(status, data, **fields)
 
 
 async def serve(operation: Operation) -> None:

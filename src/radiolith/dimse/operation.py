@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from radiolith.archive.ports import Archive
 from radiolith.dimse.association import Context
@@ -15,6 +16,9 @@ from radiolith.dimse.commands import Command, Plain
 from radiolith.dimse.sending import Sender
 from radiolith.dimse.status import Trouble
 from radiolith.model import Principal
+
+if TYPE_CHECKING:
+    from radiolith.dimse.moving import Moving
 
 DATA_SET_MAX = 1 << 20
 """Bytes of an identifier: a list of 10,000 UIDs has 650 KB."""
@@ -47,6 +51,7 @@ class Operation:
     context: Context
     command: Command
     data: bytes = b""
+    moving: Moving | None = None  # of the process; None where nothing can be sent
     cancelled: bool = False
     status: int = -1
 

@@ -21,6 +21,7 @@ from radiolith.archive.ports import Archive
 from radiolith.dimse.acceptor import Acceptor
 from radiolith.dimse.association import Offer
 from radiolith.dimse.items import Identity
+from radiolith.dimse.moving import Moving
 from radiolith.dimse.wire import Wire
 from radiolith.model import NotAuthenticated, Principal
 from radiolith.trust.devices import Devices
@@ -49,6 +50,7 @@ class Node:
         self, archive: Archive, doors: tuple[Devices, Identities], offer: Offer, terms: Terms, clock: Callable[[], int]
     ):
         self.archive, self.offer, self.terms, self.clock = archive, offer, terms, clock
+        self.moving: Moving | None = None  # set where something can be sent to peers
         self.devices, self._identities = doors
         self._associations: Counter[str] = Counter()  # accepted ones, by address
 

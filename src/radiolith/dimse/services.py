@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from radiolith.dimse import getting, infomodels, querying, sopclasses
+from radiolith.dimse import getting, infomodels, moving, querying, sopclasses
 from radiolith.dimse.association import Accepts, Context, Offer
 from radiolith.dimse.commands import FIELD, Command
 from radiolith.dimse.items import Window
@@ -28,12 +28,14 @@ async def echo(operation: Operation) -> None:
 
 _MODELS = (sopclasses.PATIENT_ROOT, sopclasses.STUDY_ROOT, sopclasses.PATIENT_STUDY_ONLY)
 _FINDS = tuple(model.find for model in _MODELS)
+_MOVES = tuple(model.move for model in (*_MODELS, sopclasses.COMPOSITE_ROOT))
 _GETS = tuple(model.get for model in (*_MODELS, sopclasses.COMPOSITE_ROOT))
 
 SERVICES: dict[tuple[int, str], Serve] = {
     (FIELD["C-ECHO-RQ"], sopclasses.VERIFICATION): echo,
     **{(FIELD["C-FIND-RQ"], sop_class): querying.serve for sop_class in _FINDS},
     **{(FIELD["C-GET-RQ"], sop_class): getting.serve for sop_class in _GETS},
+    **{(FIELD["C-MOVE-RQ"], sop_class): moving.serve for sop_class in _MOVES},
 }
 
 _OTHERS = frozenset(sop_class for _, sop_class in SERVICES)
@@ -62,5 +64,5 @@ def offer(max_length: int, unknown_storage: bool) -> Offer:
     plain = Accepts(sopclasses.UNCOMPRESSED)
     accepts |= {sop_class: plain for _, sop_class in SERVICES}
     accepts |= dict.fromkeys(_FINDS, Accepts(sopclasses.UNCOMPRESSED, extended=infomodels.answer_query))
-    accepts |= dict.fromkeys(_GETS, Accepts(sopclasses.UNCOMPRESSED, extended=infomodels.answer_retrieval))
+    accepts |= dict.fromkeys(_MOVES + _GETS, Accepts(sopclasses.UNCOMPRESSED, extended=infomodels.answer_retrieval))
     return Offer(accepts, storage if unknown_storage else None, max_length, WINDOW)
