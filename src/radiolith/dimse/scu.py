@@ -164,8 +164,8 @@ class Association:
         self._wire, self._request, self._ours = wire, request, ours
         self._loop = asyncio.get_running_loop()
         self._layer = UpperLayer.requestor(request)
-        self._sender = Sender(self._layer, wire)
-        self.exchange = Exchange(self._sender, self._operation, lambda command, status: None)
+        self.sender = Sender(self._layer, wire)
+        self.exchange = Exchange(self.sender, self._operation, lambda command, status: None)
         self._answer: asyncio.Future[Agreed] = self._loop.create_future()
         self._released = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
@@ -179,7 +179,12 @@ class Association:
 
     @property
     def open(self) -> bool:
-        return self._sender.open
+        return self.sender.open
+
+    @property
+    def why(self) -> str:
+        """How it ended, '' as long as nothing is known of an end."""
+        return self._why
 
     # ------------------------------------------------------------ begin and end
 
@@ -287,7 +292,7 @@ class Association:
             return None
         target = self.target
         caller = Caller(self._ours.principal, target.name, target.aet, self._request.calling, target.host)
-        return Operation(self._ours.archive, caller, self._sender, self.contexts, context, command)
+        return Operation(self._ours.archive, caller, self.sender, self.contexts, context, command)
 
     # ------------------------------------------------------------ contexts
 
@@ -331,7 +336,7 @@ class Association:
             raise Lost(f"{self.target}: {self._why or _OVER}")
         responses = self.exchange.expect(command.message_id)
         try:
-            self._sender.send(context.id, command, data)
+            self.sender.send(context.id, command, data)
             while True:
                 answer, found = await self._next(responses, command, seconds)
                 yield answer, found
@@ -355,11 +360,11 @@ class Association:
                 raise Lost(f"{self.target}: {lost}") from None
 
     def next_id(self) -> int:
-        return self._sender.next_id()
+        return self.sender.next_id()
 
     def cancel(self, context: Context, message_id: int) -> None:
         """C-CANCEL: the responses end as soon as the peer has taken notice."""
-        self._sender.send(context.id, Command.of("C-CANCEL-RQ", MessageIDBeingRespondedTo=message_id))
+        self.sender.send(context.id, Command.of("C-CANCEL-RQ", MessageIDBeingRespondedTo=message_id))
 
     async def store(
         self, context: Context, command: Command, pieces: AsyncIterator[Buffer], total: int | None
@@ -367,7 +372,7 @@ class Association:
         """A C-STORE whose data set of `total` bytes streams. Raises Lost, NoAnswer, and what `pieces` raises: when that
         was not for the first piece, the message cannot be ended and the association is to be aborted."""
         try:
-            return await self._sender.store(context, command, pieces, total)
+            return await self.sender.store(context, command, pieces, total)
         except TimeoutError:
             raise NoAnswer(f"{self.target} has not answered C-STORE for {ANSWER_SECONDS:.0f} s") from None
         except Lost as lost:

@@ -10,7 +10,7 @@ Limits: what `Retrieve.ahead` reads ahead: two blocks.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from radiolith.archive.outbox import Result
 from radiolith.archive.ports import Stream
@@ -20,8 +20,9 @@ from radiolith.dimse.association import Context
 from radiolith.dimse.commands import Command, Plain
 from radiolith.dimse.messages import Buffer
 from radiolith.dimse.sending import Sender
+from radiolith.dimse.sopclasses import UNCOMPRESSED
 from radiolith.dimse.status import Service, Status, comment, trouble
-from radiolith.model import Failure, Held
+from radiolith.model import Failure, Held, Unsupported
 
 NO_CONTEXT = "the peer accepted no presentation context for its SOP class"
 _RUN = 256  # instances read ahead in one go: of the same class and syntax
@@ -39,15 +40,21 @@ def ways(contexts: Mapping[int, Context]) -> Ways:
 
 
 async def send(
-    retrieve: Retrieve, sender: Sender, contexts: Mapping[int, Context], helds: Sequence[Held], **fields: Plain
+    retrieve: Retrieve,
+    sender: Sender,
+    contexts: Mapping[int, Context],
+    helds: Sequence[Held],
+    prefer: str = "",
+    **fields: Plain,
 ) -> AsyncGenerator[Result, None]:
-    """Send each and tell what the peer answered, in order. `fields` go into every C-STORE-RQ (move originator, priority).
+    """Send each and tell what the peer answered, in order. `fields` go into every C-STORE-RQ (move originator, priority);
+    `prefer` is the transfer syntax to send in where the peer takes it and it can be made, '' the stored one.
 
     Raises Lost, TimeoutError when the association is over: the rest was not sent.
     """
     table = ways(contexts)
-    for run, direct in _runs(helds, table):
-        streams = _ahead(retrieve, run) if direct else _one_by_one(retrieve, run, table)
+    for run, direct in _runs(helds, table, prefer):
+        streams = _ahead(retrieve, run) if direct else _one_by_one(retrieve, run, table, prefer)
         async with aclosing(streams):
             async for held, found in streams:
                 if isinstance(found, Result):
@@ -56,12 +63,13 @@ async def send(
                     yield await _send_one(sender, table[held.sop_class][found.syntax], held, found, fields)
 
 
-def _runs(helds: Sequence[Held], table: Ways) -> Iterator[tuple[list[Held], bool]]:
+def _runs(helds: Sequence[Held], table: Ways, prefer: str) -> Iterator[tuple[list[Held], bool]]:
     """Neighbours that go as they are stored, read ahead together; and those that do not, by themselves."""
     run: list[Held] = []
     kind = True
     for held in helds:
-        direct = held.layout.transfer_syntax in table.get(held.sop_class, {})
+        stored, accepted = held.layout.transfer_syntax, table.get(held.sop_class, {})
+        direct = stored in accepted and (stored == prefer or prefer not in accepted)
         if run and (direct is not kind or len(run) == _RUN):
             yield run, kind
             run = []
@@ -86,15 +94,21 @@ async def _ahead(retrieve: Retrieve, helds: Sequence[Held]) -> AsyncGenerator[tu
 
 
 async def _one_by_one(
-    retrieve: Retrieve, helds: Sequence[Held], table: Ways
+    retrieve: Retrieve, helds: Sequence[Held], table: Ways, prefer: str
 ) -> AsyncGenerator[tuple[Held, Stream | Result], None]:
+    """In another syntax, an uncompressed one first: what was compressed for other instances may not be made for this one."""
     for held in helds:
-        accept = tuple(table.get(held.sop_class, {}))
-        if not accept:
+        accepted = table.get(held.sop_class, {})
+        if not accepted:
             yield held, Result(held, Status.SOP_CLASS_NOT_SUPPORTED, NO_CONTEXT)
             continue
+        found: Stream | Result | None = None
+        if prefer in accepted:
+            with suppress(Unsupported):
+                found = await retrieve.part10(held, (prefer,))
         try:
-            yield held, await retrieve.part10(held, accept)
+            accept = sorted(accepted, key=lambda uid: uid not in UNCOMPRESSED)
+            yield held, found or await retrieve.part10(held, accept)
         except Failure as failure:
             yield held, _failed(held, failure)
 

@@ -1,0 +1,204 @@
+"""Sending to a peer: what C-MOVE, rules and people order goes out here, over as many associations as it takes.
+
+Owns: which presentation contexts are proposed, and going on behind an instance that breaks an association. Must never: retry
+later or remember anything (`jobs.outbox` does), or hold an object. Each (SOP class, stored transfer syntax) is proposed in a
+context of its own, so that what is stored travels untouched where the peer takes it; one context per class has the
+uncompressed syntaxes, which every peer must take (PS3.5 10.1), for what has to be made.
+
+Limits: `items.CONTEXTS_MAX` contexts an association; REPORT_SECONDS that an association stays open for a commitment's result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+
+from radiolith.archive.outbox import Priority, Result, Transfer, Why
+from radiolith.archive.ports import Archive
+from radiolith.dimse import asking_commitment, suboperations
+from radiolith.dimse.asking_commitment import Report, Reported
+from radiolith.dimse.association import Wanted
+from radiolith.dimse.commands import FIELD, Plain
+from radiolith.dimse.items import CONTEXTS_MAX
+from radiolith.dimse.operation import Operation
+from radiolith.dimse.scu import NothingAccepted, Ours, Target, connect
+from radiolith.dimse.sending import ANSWER_SECONDS, Lost
+from radiolith.dimse.sopclasses import STORAGE_COMMITMENT, UNCOMPRESSED
+from radiolith.dimse.status import Service, Status, trouble
+from radiolith.index.accounts import Peer
+from radiolith.model import Failure, Held, Principal, Unavailable
+
+REPORT_SECONDS = 5.0
+"""A peer that verifies quickly reports on the association of the request; others open one of their own."""
+_PRIORITIES = {Priority.MEDIUM: 0, Priority.HIGH: 1, Priority.LOW: 2}  # (0000,0700), PS3.7 9.1.1
+
+Pair = tuple[str, str]
+"""SOP class, stored transfer syntax."""
+
+
+def plan(pairs: Iterable[Pair], prefer: str = "") -> list[tuple[list[Wanted], set[Pair]]]:
+    """The contexts to propose and the pairs they are for, for each association that is needed; in the pairs' order.
+
+    prefer: a transfer syntax to propose for every class, '' for none.
+    """
+    batches: list[tuple[list[Wanted], set[Pair]]] = []
+    classes: set[str] = set()
+    for pair in dict.fromkeys(pairs):
+        sop_class, stored = pair
+        direct = Wanted(sop_class, (stored,))
+        others = [Wanted(sop_class, (prefer,))] if prefer else []
+        others.append(Wanted(sop_class, UNCOMPRESSED))
+        needed = 1 if sop_class in classes else 1 + len(others)
+        if not batches or len(batches[-1][0]) + needed > CONTEXTS_MAX:
+            batches.append(([], set()))
+            classes = set()
+        wanted, covered = batches[-1]
+        wanted += [direct] if sop_class in classes else [direct, *others]
+        covered.add(pair)
+        classes.add(sop_class)
+    return batches
+
+
+def pair_of(held: Held) -> Pair:
+    return held.sop_class, held.layout.transfer_syntax
+
+
+def target_of(peer: Peer, tls: ssl.SSLContext | None) -> Target:
+    """Raises Unavailable when the peer's fact says no port or address."""
+    aet, host, port = peer.more.get("aet"), peer.more.get("address"), peer.more.get("port")
+    if not isinstance(aet, str) or not isinstance(host, str) or not isinstance(port, int):
+        raise Unavailable(f"of the peer '{peer.name}' no AE title, address or port is known")
+    return Target(aet, host, port, tls, peer.name)
+
+
+class _Broken(Exception):
+    """An association ended in the middle of an instance."""
+
+
+async def send(
+    target: Target, calling: str, ours: Ours, helds: Sequence[Held], prefer: str = "", **fields: Plain
+) -> AsyncGenerator[Result]:
+    """Send each to `target`, and tell what became of it as soon as that is known, each at most once.
+
+    One that breaks its association (the peer aborts or is silent, its bytes turn out damaged on the way) is told as failed
+    and the others go on over a new one; when the next one breaks that too, the peer is gone. Raises Unavailable for what
+    concerns the peer and not an instance. `fields` as in `suboperations.send`.
+    """
+    for wanted, covered in plan(map(pair_of, helds), prefer):
+        left = [held for held in helds if pair_of(held) in covered]
+        lost = False  # the instance before this one lost its association
+        while left:
+            told = 0
+            try:
+                async with aclosing(_over_one(target, calling, ours, (wanted, left, prefer), fields)) as results:
+                    async for result in results:
+                        told, lost = told + 1, False
+                        yield result
+                left = []
+            except NothingAccepted as nothing:
+                for held in left:
+                    yield Result(held, Status.SOP_CLASS_NOT_SUPPORTED, str(nothing))
+                left = []
+            except _Broken as broken:
+                cause = broken.__cause__
+                if told == len(left) or (lost and _is_gone(cause)):
+                    raise Lost(str(broken)) from None
+                lost = _is_gone(cause)
+                yield _failed(left[told], cause, str(broken))
+                left = left[told + 1 :]
+
+
+async def _over_one(
+    target: Target, calling: str, ours: Ours, what: tuple[list[Wanted], list[Held], str], fields: Mapping[str, Plain]
+) -> AsyncGenerator[Result]:
+    """Over one association. Raises _Broken in the middle, NothingAccepted and other Unavailable before."""
+    wanted, helds, prefer = what
+    async with connect(target, wanted, calling, ours) as association:
+        retrieve, sender = ours.archive.retrieve, association.sender
+        try:
+            sent = suboperations.send(retrieve, sender, association.contexts, helds, prefer, **fields)
+            async with aclosing(sent) as results:
+                async for result in results:
+                    yield result
+        except TimeoutError as late:
+            raise _Broken(f"{target} has not answered C-STORE for {ANSWER_SECONDS:.0f} s") from late
+        except Lost as lost:
+            raise _Broken(f"{target}: {association.why or lost}") from lost
+        except (Failure, ValueError) as failure:
+            raise _Broken(str(failure)) from failure
+
+
+def _is_gone(cause: BaseException | None) -> bool:
+    return isinstance(cause, Unavailable | TimeoutError)
+
+
+def _failed(held: Held, cause: BaseException | None, words: str) -> Result:
+    """Of an instance on its way when its association ended: the peer may take it later, unless its bytes are at fault."""
+    if cause is None or _is_gone(cause):
+        return Result(held, Status.PROCESSING_FAILURE, words)
+    return Result(held, trouble(Service.STORE, cause).status, words)
+
+
+# ---------------------------------------------------------------- for the outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """`title`: our AE title for a tenant (row id). `secure`: how the certificates of peers with TLS are checked.
+
+    `reported`: notes a commitment's result that came on the association of the request.
+    """
+
+    archive: Archive
+    title: Callable[[int], str]
+    secure: Callable[[Peer], ssl.SSLContext]
+    reported: Reported
+    principal: Callable[[Transfer, Peer], Principal]
+
+
+class DimseDelivery:
+    """`archive.outbox.Delivery` over DIMSE."""
+
+    def __init__(self, means: Means):
+        self._means = means
+
+    async def deliver(self, transfer: Transfer, peer: Peer, instances: Sequence[Held]) -> AsyncGenerator[Result]:
+        fields: dict[str, Plain] = {"Priority": _PRIORITIES[transfer.priority]}
+        if transfer.why is Why.MOVE:
+            fields["MoveOriginatorApplicationEntityTitle"] = transfer.ordered_by
+            fields["MoveOriginatorMessageID"] = transfer.message_id
+        title = self._means.title(transfer.tenant_id)
+        sent = send(self._target(peer), title, self._ours(transfer, peer), instances, transfer.syntax, **fields)
+        async with aclosing(sent) as results:
+            async for result in results:
+                yield result
+
+    async def ask_commitment(
+        self, transfer: Transfer, peer: Peer, transaction_uid: str, references: Sequence[tuple[str, str]]
+    ) -> None:
+        came = asyncio.Event()
+
+        async def reported(operation: Operation, report: Report) -> None:
+            await self._means.reported(operation, report)
+            came.set()
+
+        title = self._means.title(transfer.tenant_id)
+        target, ours = self._target(peer), self._ours(transfer, peer)
+        async with connect(target, asking_commitment.wanted(), title, ours) as association:
+            exchange = association.exchange
+            serve = asking_commitment.serving(reported)
+            exchange.served = {**exchange.served, (FIELD["N-EVENT-REPORT-RQ"], STORAGE_COMMITMENT): serve}
+            await asking_commitment.ask(association, transaction_uid, references)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REPORT_SECONDS):
+                    await came.wait()
+            await exchange.quiet()
+
+    def _target(self, peer: Peer) -> Target:
+        return target_of(peer, self._means.secure(peer) if peer.more.get("tls") else None)
+
+    def _ours(self, transfer: Transfer, peer: Peer) -> Ours:
+        return Ours(self._means.archive, self._means.principal(transfer, peer))
