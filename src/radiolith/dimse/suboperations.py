@@ -14,7 +14,7 @@ from contextlib import aclosing, suppress
 
 from radiolith.archive.outbox import Result
 from radiolith.archive.ports import Stream
-from radiolith.archive.retrieve import Retrieve
+from radiolith.archive.retrieve import BLOCK_OBJECTS, Retrieve
 from radiolith.dicom.part10 import file_meta
 from radiolith.dimse.association import Context
 from radiolith.dimse.commands import Command, Plain
@@ -80,15 +80,20 @@ def _runs(helds: Sequence[Held], table: Ways, prefer: str) -> Iterator[tuple[lis
 
 
 async def _ahead(retrieve: Retrieve, helds: Sequence[Held]) -> AsyncGenerator[tuple[Held, Stream | Result], None]:
-    """As stored. Where one cannot be read, the others behind it are begun anew."""
-    at = 0
+    """As stored. Where one of a block cannot be read, those of the block are read one at a time to find out which."""
+    at = alone = 0
     while at < len(helds):
+        run = helds[at : at + 1] if alone else helds[at:]
+        alone = max(0, alone - 1)
         try:
-            async with aclosing(retrieve.ahead(helds[at:])) as streams:
+            async with aclosing(retrieve.ahead(run)) as streams:
                 async for held, stream in streams:
                     at += 1
                     yield held, stream
         except Failure as failure:
+            if len(run) > 1:
+                alone = BLOCK_OBJECTS
+                continue
             yield helds[at], _failed(helds[at], failure)
             at += 1
 
