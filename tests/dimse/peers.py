@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
-import subprocess
+from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,10 +37,10 @@ def program(name: str) -> str:
     return found
 
 
-async def answers(port: int, process: subprocess.Popen[bytes]) -> None:
+async def answers(port: int, process: Process) -> None:
     """Wait until something listens there."""
     for _ in range(500):
-        assert process.poll() is None, "the peer ended"
+        assert process.returncode is None, "the peer ended"
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except ConnectionRefusedError:
@@ -56,13 +56,13 @@ async def running(name: str, *arguments: str, aet: str) -> AsyncGenerator[Target
     """A program that listens; its port comes last."""
     port = free_port()
     command = [program(name), *arguments, str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=DEVNULL)
     try:
         await answers(port, process)
         yield Target(aet, "127.0.0.1", port)
     finally:
         process.kill()
-        process.wait()
+        await process.wait()
 
 
 @asynccontextmanager
