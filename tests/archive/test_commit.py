@@ -1,4 +1,4 @@
-"""What one batch answers when a part of it fails."""
+"""What one batch answers when a part of it fails, and when a batch begins."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from radiolith.model import NoSpace, NotFound
+from radiolith import app
+from radiolith.archive import commit
+from radiolith.archive.commit import PATIENT_TASKS
+from radiolith.model import NoSpace, NotFound, Outcome, Receipt
 from radiolith.storage.backends.segment_file import FileStream
-from tests.archive.homes import opened, principal, store
+from tests.archive.homes import STOW, opened, principal, store
 from tests.archive.objects import Made, numbered
 
 
@@ -53,3 +56,50 @@ async def test_a_copy_falls_with_the_object_it_copies(tmp_path: Path, monkeypatc
             await graph.archive.retrieve.locate(principal(graph), study, series, sop)
         await store(graph, large)
         assert await graph.archive.retrieve.locate(principal(graph), study, series, sop)
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the batches that were synced; a batch that waits for company does so for a minute."""
+    monkeypatch.setattr(commit, "PATIENT_SECONDS", 60.0)
+    return []
+
+
+def _counted(graph: app.Graph, batches: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    real = graph.store.commit
+
+    def counting(drafts: Any) -> Any:
+        batches.append(len(drafts))
+        return real(drafts)
+
+    monkeypatch.setattr(graph.store, "commit", counting)
+
+
+async def _sent(graph: app.Graph, number: int, size: int = 100, *, more: bool = True) -> asyncio.Future[Receipt]:
+    intake = graph.archive.ingest.begin(principal(graph), STOW)
+    await intake.write(Made("1.7", "1.7.1", f"1.7.1.{number}", pixels=bytes(size)).part10())
+    return await intake.finish(more=more)
+
+
+async def test_a_batch_waits_for_company(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: list[int]) -> None:
+    """Until somebody wants an answer, or there is enough of it; and nobody is forgotten at the end."""
+    async with opened(tmp_path / "home") as graph, asyncio.timeout(30):
+        _counted(graph, batches, monkeypatch)
+        asked = [await _sent(graph, number) for number in range(3)]
+        assert not batches
+        graph.archive.ingest.push()
+        assert {(await one).outcome for one in asked} == {Outcome.STORED}
+        graph.archive.ingest.push()  # of nothing
+        asked = [await _sent(graph, 10), await _sent(graph, 11), await _sent(graph, 12, more=False)]
+        await asyncio.gather(*asked)
+        await asyncio.gather(*[await _sent(graph, 20 + number) for number in range(PATIENT_TASKS)])
+        monkeypatch.setattr(commit, "PATIENT_BYTES", 50_000)
+        await (await _sent(graph, 40, 60_000))
+        assert batches == [3, 3, PATIENT_TASKS, 1]
+        last = await _sent(graph, 50)
+    assert (await last).outcome is Outcome.STORED
+
+
+async def test_a_batch_that_nobody_asks_for_waits_only_so_long(tmp_path: Path) -> None:
+    async with opened(tmp_path / "home") as graph, asyncio.timeout(30):
+        assert (await (await _sent(graph, 1))).outcome is Outcome.STORED

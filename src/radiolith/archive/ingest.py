@@ -92,11 +92,19 @@ class Ingest:
         while (buffer := self.lend()) is None:
             gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(gate)
-            await gate
+            try:
+                await gate
+            except asyncio.CancelledError:
+                if gate.done() and not gate.cancelled():  # called to a buffer that it does not take: the next one is
+                    self._call_next()
+                raise
         return buffer
 
     def give_back(self, buffer: bytearray) -> None:
         self._buffers.append(buffer)
+        self._call_next()
+
+    def _call_next(self) -> None:
         while self._waiting:
             gate = self._waiting.popleft()
             if not gate.done():
@@ -154,8 +162,8 @@ class Intake:
         """All of a small object in one go: `read` fills the buffer it is given (SMALL bytes) on a worker thread and says
         how many bytes there are. Instead of write and finish; what `read` raises comes out here."""
         self._buffer = await self._ingest.borrow()
-        await self._door.committer.room()
         try:
+            await self._door.committer.room()
             prepared = await self._in_thread(self._read_and_prepare, memoryview(self._buffer), read)
         except BaseException:
             await self.abort()
@@ -183,8 +191,8 @@ class Intake:
 
         more: others follow before this answer is wanted; `Ingest.push` says when it is.
         """
-        await self._door.committer.room()
         try:
+            await self._door.committer.room()
             if self._flow is not None:
                 await self._pour()
                 prepared = await self._in_thread(self._flow.finish)
@@ -204,9 +212,11 @@ class Intake:
     async def abort(self) -> None:
         """Nothing of it stays."""
         flow, self._flow = self._flow, None
-        if flow is not None:
-            await self._in_thread(flow.discard)
-        self._release()
+        try:
+            if flow is not None:
+                await self._in_thread(flow.discard)
+        finally:
+            self._release()
 
     def _release(self) -> None:
         buffer, self._buffer = self._buffer, None
