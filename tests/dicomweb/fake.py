@@ -88,7 +88,7 @@ class FakeArchive:
         self.pages: list[Page] = []
         self.counted: list[Query] = []
         self.total = Count(0, True)
-        self.begun = self.aborted = 0
+        self.begun = self.aborted = self.pushes = 0
         self.decodable = True
         self.ingest_failure: Failure | None = None
         self.commit_failure: Callable[[bytes], Failure | None] = lambda data: None
@@ -111,6 +111,7 @@ class FakeArchive:
 
     def push(self) -> None:
         """Nothing waits for company here."""
+        self.pushes += 1
 
     def keep(self, data: bytes, syntax: str | None) -> Receipt:
         try:

@@ -37,6 +37,14 @@ async def test_three_objects(edge: Edge, archive: FakeArchive) -> None:
     assert [kept.data for kept in archive.kept.values()] == datas
 
 
+async def test_the_answers_are_asked_for_once_however_many_objects(edge: Edge, archive: FakeArchive) -> None:
+    """A push per object would make each a batch of its own."""
+    datas = [ct(sop=f"1.2.3.{n}") for n in range(reception.OUTSTANDING_MAX + 5)]
+    reply = await ask(edge, "POST", "/studies", headers=STOW, body=stow_body(datas))
+    assert reply.status == 200 and len(archive.kept) == len(datas)
+    assert archive.pushes == 1
+
+
 async def test_the_same_again_is_success_other_content_a_warning(edge: Edge) -> None:
     first, other = ct(), ct(PatientID="P2")
     await ask(edge, "POST", "/studies", headers=STOW, body=stow_body([first]))

@@ -81,8 +81,7 @@ class Reception:
             self._waiting.append((await intake.finish(more=True), self._named))
         except Failure as failure:
             self.outcomes.fail(failure, self._named)
-        if len(self._waiting) >= OUTSTANDING_MAX:
-            self._call.archive.ingest.push()
+        if len(self._waiting) >= OUTSTANDING_MAX:  # no push: so many are several batches, which wait for nobody
             await self._take(*self._waiting.popleft())
         return None
 
