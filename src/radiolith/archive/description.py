@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TypeVar
 
 from radiolith.archive.ports import Stream
-from radiolith.archive.reading import Reading, is_large, tail_of
+from radiolith.archive.reading import Reading, described_by, is_large, tail_of
 from radiolith.dicom.json import find, to_json
 from radiolith.dicom.json_series import SeriesJson
 from radiolith.dicom.piecewise import bulk_paths, json_pieces, xml_pieces
@@ -149,7 +149,7 @@ def _blocks(helds: Sequence[Held]) -> Iterator[Sequence[Held]]:
     """Neighbours whose metadata are made together; a large one is a block of its own."""
     start, size = 0, 0
     for at, held in enumerate(helds):
-        own = _size(held)
+        own = described_by(held.layout)
         alone = is_large(held.layout) or (at > start and is_large(helds[start].layout))
         if at > start and (alone or at - start == BLOCK_INSTANCES or size + own > BLOCK_BYTES):
             yield helds[start:at]
@@ -157,12 +157,6 @@ def _blocks(helds: Sequence[Held]) -> Iterator[Sequence[Held]]:
         size += own
     if start < len(helds):
         yield helds[start:]
-
-
-def _size(held: Held) -> int:
-    """Bytes of header and tail."""
-    start, stop = tail_of(held.layout)
-    return held.layout.header_end - held.layout.dataset_start + stop - start
 
 
 def _names(held: Held) -> dict[str, str]:

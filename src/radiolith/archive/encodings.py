@@ -17,7 +17,7 @@ import structlog
 
 from radiolith.archive.commit import Committer
 from radiolith.archive.pixels import Pixelwork
-from radiolith.archive.reading import Reading
+from radiolith.archive.reading import Reading, described_by
 from radiolith.archive.tasks import Settled
 from radiolith.dicom.json import to_json
 from radiolith.index import instances
@@ -27,7 +27,7 @@ from radiolith.trust.keys import NONPATIENT, STUDY
 
 FRAMES = 2_000  # a cine of a minute; decoding both sides takes some 10 s
 SECONDS = 30.0
-_HEADER_BYTES = 16 << 20  # larger headers are not compared
+_HEADER_BYTES = 16 << 20  # larger headers, with what follows the pixel data, are not compared
 log = structlog.get_logger()
 
 _OF_THE_ENCODING = frozenset({
@@ -85,8 +85,8 @@ class Encodings:
         return None
 
     async def _same(self, a: Held, b: Held) -> bool:
-        if a.layout.header_end > _HEADER_BYTES or b.layout.header_end > _HEADER_BYTES:
-            return False
+        if described_by(a.layout) > _HEADER_BYTES or described_by(b.layout) > _HEADER_BYTES:
+            return False  # longer values would be compared by their paths
         if a.layout.frames != b.layout.frames or a.layout.frames > FRAMES:
             return False
         if await self._elements(a) != await self._elements(b):

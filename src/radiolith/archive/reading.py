@@ -268,6 +268,12 @@ def tail_of(layout: Layout) -> tuple[int, int]:
     return start, max(start, layout.dataset_end)
 
 
+def described_by(layout: Layout) -> int:
+    """Bytes that metadata are made from: header and tail."""
+    start, stop = tail_of(layout)
+    return layout.header_end - layout.dataset_start + stop - start
+
+
 def is_large(layout: Layout) -> bool:
     """Whether what metadata are made from is too much to be read at once."""
     start, stop = tail_of(layout)
