@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from radiolith.index import instances, nonpatient
+from radiolith.index import figures, instances, nonpatient
 from radiolith.index.database import Database
 from radiolith.model import Identity
 from tests.index.conftest import TENANT
@@ -39,6 +39,18 @@ def test_a_list_of_one_category(database: Database) -> None:
             after = nonpatient.position(block[0])
         assert pages == listed(HANGING)
         assert list(nonpatient.listed(read, TENANT.id + 1, [HANGING], nonpatient.START, 9)) == []
+
+
+def test_they_are_counted_beside_the_studies(database: Database) -> None:
+    maker = Maker(4)
+    made = [maker.one(Identity("", "", f"1.9.{number}"), sop_class=PALETTE, policy="first") for number in range(3)]
+    in_a_study = maker.one()
+    with database.write() as tx:
+        instances.insert(tx, [*made, in_a_study])
+    with database.read() as read:
+        found = figures.held(read, TENANT.id)
+        assert (found["studies"], found["series"], found["instances"], found["non_patient"]) == (1, 1, 1, 3)
+        assert set(figures.held(read, TENANT.id + 1).values()) == {0}
 
 
 def test_an_empty_archive_has_none(database: Database) -> None:

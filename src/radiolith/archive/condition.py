@@ -68,6 +68,7 @@ class Condition:
             "radiolith_condition": ("0 green, 1 amber, 2 red.", level),
             "radiolith_studies": ("Studies held.", float(held.get("studies", 0))),
             "radiolith_instances": ("Instances held.", float(held.get("instances", 0))),
+            "radiolith_non_patient_instances": ("Non-patient instances held.", float(held.get("non_patient", 0))),
             "radiolith_quarantined": ("Objects in quarantine.", float(held.get("quarantined", 0))),
         }
 
