@@ -3,8 +3,8 @@
 Owns: JSON lines, one a row, sorted by natural keys. Must never: hold row ids, places, change numbers, ordinals of arrival or
 anything else that a rebuild may give another value: a dump before the database was lost and after the rebuild are the
 same bytes. By name not in it: sessions, failed sign-ins, cursors, heartbeats, changes, last uses of tokens, commitments,
-transfers, arrivals, what is noted of devices, and the audit trail (its last seconds may not be in the log yet). Run it inside
-`Database.snapshot()`. Memory: one page of rows.
+transfers, arrivals, what is noted of devices, reports to peers, knocks, and the audit trail (its last seconds may not be in
+the log yet). Run it inside `Database.snapshot()`. Memory: one page of rows.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ STEPS: dict[int, Step] = {
     2: _added(2),  # failed_sign_ins
     3: _added(3),  # transfers
     4: _added(4),  # arrivals, devices
+    5: _added(5),  # peer_reports, knocks
 }
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-VERSION = 4  # of the schema; a database with a newer one is refused
+VERSION = 5  # of the schema; a database with a newer one is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +210,22 @@ TABLES = (
         "id id, tenant_id int!, door text!, peer text!, kind int!, subject text!, at int!, said text!, settled_at int!",
         since=4,
     ),
+    # what a peer is to be told on an association of our own; kind, state: peer_reports.Kind, State; subject: transaction UID, or
+    # row of `completions`; peer: its name, or '' where only its AE title is known; ours: the AE title it called; next_at: due
+    # then, while somebody sends it the end of their lease
+    _table(
+        "peer_reports",
+        "id id, tenant_id int!, kind int!, subject text!, aet text!, peer text!, ours text!, state int!, attempts int!,"
+        " next_at int!, said text!, created_at int!, ended_at int!",
+        since=5,
+    ),
+    # devices that called and are no peers: whom, from where, since when, how often; admitted: as strangers, or refused
+    _table(
+        "knocks",
+        "tenant_id int!, calling text!, called text!, address text!, first_at int!, last_at int!, count int!, admitted int!",
+        "tenant_id calling called address",
+        since=5,
+    ),
 )
 
 INDICES = (
@@ -257,6 +273,10 @@ INDICES = (
     Index("completions_at", "completions", ("at",), since=4),
     Index("notices_subject", "device_notices", ("tenant_id", "door", "peer", "kind", "subject"), unique=True, since=4),
     Index("notices_latest", "device_notices", ("tenant_id", "at", "id"), since=4),
+    Index("reports_subject", "peer_reports", ("tenant_id", "kind", "subject", "aet"), unique=True, since=5),
+    Index("reports_due", "peer_reports", ("next_at",), where="state = 0", since=5),
+    Index("reports_ended", "peer_reports", ("ended_at",), where="state > 0", since=5),
+    Index("reports_listed", "peer_reports", ("tenant_id", "id"), since=5),
 )
 
 _TYPES = {
