@@ -12,21 +12,24 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from radiolith.archive.outbox import Priority, Result, Transfer, Why
 from radiolith.archive.ports import Archive
+from radiolith.archive.retrieve import Retrieve
 from radiolith.dimse import asking_commitment, suboperations
 from radiolith.dimse.asking_commitment import Report, Reported
 from radiolith.dimse.association import Wanted
 from radiolith.dimse.commands import FIELD, Plain
 from radiolith.dimse.items import CONTEXTS_MAX
 from radiolith.dimse.operation import Operation
-from radiolith.dimse.scu import NothingAccepted, Ours, Target, connect
+from radiolith.dimse.scu import Association, NothingAccepted, Ours, Target, connect
 from radiolith.dimse.sending import ANSWER_SECONDS, Lost
-from radiolith.dimse.sopclasses import STORAGE_COMMITMENT, UNCOMPRESSED
+from radiolith.dimse.sopclasses import KEPT, STORAGE, STORAGE_COMMITMENT, UNCOMPRESSED
 from radiolith.dimse.status import Service, Status, trouble
 from radiolith.index.accounts import Peer
 from radiolith.model import Failure, Held, Principal, Unavailable
@@ -35,8 +38,13 @@ REPORT_SECONDS = 5.0
 """A peer that verifies quickly reports on the association of the request; others open one of their own."""
 _PRIORITIES = {Priority.MEDIUM: 0, Priority.HIGH: 1, Priority.LOW: 2}  # (0000,0700), PS3.7 9.1.1
 
+T = TypeVar("T")
+R = TypeVar("R")
 Pair = tuple[str, str]
 """SOP class, stored transfer syntax."""
+
+PROPOSES: Mapping[tuple[str, str], tuple[str, ...]] = {("C-STORE-RQ", uid): KEPT for uid in STORAGE}
+"""As in `asking`: of what is kept, each in the syntax it is stored in, and uncompressed."""
 
 
 def plan(pairs: Iterable[Pair], prefer: str = "") -> list[tuple[list[Wanted], set[Pair]]]:
@@ -62,10 +70,6 @@ def plan(pairs: Iterable[Pair], prefer: str = "") -> list[tuple[list[Wanted], se
     return batches
 
 
-def pair_of(held: Held) -> Pair:
-    return held.sop_class, held.layout.transfer_syntax
-
-
 def target_of(peer: Peer, tls: ssl.SSLContext | None) -> Target:
     """Raises Unavailable when the peer's fact says no port or address."""
     aet, host, port = peer.more.get("aet"), peer.more.get("address"), peer.more.get("port")
@@ -78,49 +82,61 @@ class _Broken(Exception):
     """An association ended in the middle of an instance."""
 
 
-async def send(
-    target: Target, calling: str, ours: Ours, helds: Sequence[Held], prefer: str = "", **fields: Plain
-) -> AsyncGenerator[Result]:
+class Cargo(ABC, Generic[T, R]):
+    """Things of one kind that can be sent, and what is told of them."""
+
+    @abstractmethod
+    def pair(self, item: T) -> Pair: ...
+
+    @abstractmethod
+    def over(self, association: Association, items: Sequence[T]) -> AsyncGenerator[R]:
+        """Send each over this association, and tell what the peer answered, in order."""
+
+    @abstractmethod
+    def failed(self, item: T, status: int, reason: str) -> R: ...
+
+
+async def carry(
+    target: Target, calling: str, ours: Ours | None, cargo: Cargo[T, R], items: Sequence[T], prefer: str = ""
+) -> AsyncGenerator[R]:
     """Send each to `target`, and tell what became of it as soon as that is known, each at most once.
 
     One that breaks its association (the peer aborts or is silent, its bytes turn out damaged on the way) is told as failed
     and the others go on over a new one; when the next one breaks that too, the peer is gone. Raises Unavailable for what
-    concerns the peer and not an instance. `fields` as in `suboperations.send`.
+    concerns the peer and not an item.
     """
-    for wanted, covered in plan(map(pair_of, helds), prefer):
-        left = [held for held in helds if pair_of(held) in covered]
-        lost = False  # the instance before this one lost its association
+    for wanted, covered in plan(map(cargo.pair, items), prefer):
+        left = [item for item in items if cargo.pair(item) in covered]
+        lost = False  # the item before this one lost its association
         while left:
             told = 0
             try:
-                async with aclosing(_over_one(target, calling, ours, (wanted, left, prefer), fields)) as results:
+                async with aclosing(_over_one(target, calling, ours, wanted, (cargo, left))) as results:
                     async for result in results:
                         told, lost = told + 1, False
                         yield result
                 left = []
             except NothingAccepted as nothing:
-                for held in left:
-                    yield Result(held, Status.SOP_CLASS_NOT_SUPPORTED, str(nothing))
+                for item in left:
+                    yield cargo.failed(item, Status.SOP_CLASS_NOT_SUPPORTED, str(nothing))
                 left = []
             except _Broken as broken:
                 cause = broken.__cause__
                 if told == len(left) or (lost and _is_gone(cause)):
                     raise Lost(str(broken)) from None
                 lost = _is_gone(cause)
-                yield _failed(left[told], cause, str(broken))
+                yield cargo.failed(left[told], _status(cause), str(broken))
                 left = left[told + 1 :]
 
 
 async def _over_one(
-    target: Target, calling: str, ours: Ours, what: tuple[list[Wanted], list[Held], str], fields: Mapping[str, Plain]
-) -> AsyncGenerator[Result]:
+    target: Target, calling: str, ours: Ours | None, wanted: Sequence[Wanted], what: tuple[Cargo[T, R], Sequence[T]]
+) -> AsyncGenerator[R]:
     """Over one association. Raises _Broken in the middle, NothingAccepted and other Unavailable before."""
-    wanted, helds, prefer = what
+    cargo, items = what
     async with connect(target, wanted, calling, ours) as association:
-        retrieve, sender = ours.archive.retrieve, association.sender
         try:
-            sent = suboperations.send(retrieve, sender, association.contexts, helds, prefer, **fields)
-            async with aclosing(sent) as results:
+            async with aclosing(cargo.over(association, items)) as results:
                 async for result in results:
                     yield result
         except TimeoutError as late:
@@ -135,11 +151,35 @@ def _is_gone(cause: BaseException | None) -> bool:
     return isinstance(cause, Unavailable | TimeoutError)
 
 
-def _failed(held: Held, cause: BaseException | None, words: str) -> Result:
-    """Of an instance on its way when its association ended: the peer may take it later, unless its bytes are at fault."""
-    if cause is None or _is_gone(cause):
-        return Result(held, Status.PROCESSING_FAILURE, words)
-    return Result(held, trouble(Service.STORE, cause).status, words)
+def _status(cause: BaseException | None) -> int:
+    """For an item on its way when its association ended: the peer may take it later, unless its bytes are at fault."""
+    return Status.PROCESSING_FAILURE if cause is None or _is_gone(cause) else trouble(Service.STORE, cause).status
+
+
+# ---------------------------------------------------------------- what is held
+
+
+class _Holdings(Cargo[Held, Result]):
+    def __init__(self, retrieve: Retrieve, prefer: str, fields: Mapping[str, Plain]):
+        self._retrieve, self._prefer, self._fields = retrieve, prefer, fields
+
+    def pair(self, item: Held) -> Pair:
+        return item.sop_class, item.layout.transfer_syntax
+
+    def over(self, association: Association, items: Sequence[Held]) -> AsyncGenerator[Result]:
+        return suboperations.send(
+            self._retrieve, association.sender, association.contexts, items, self._prefer, **self._fields
+        )
+
+    def failed(self, item: Held, status: int, reason: str) -> Result:
+        return Result(item, status, reason)
+
+
+def send(
+    target: Target, calling: str, ours: Ours, helds: Sequence[Held], prefer: str = "", **fields: Plain
+) -> AsyncGenerator[Result]:
+    """`carry` for instances of the archive; `prefer` and `fields` as in `suboperations.send`."""
+    return carry(target, calling, ours, _Holdings(ours.archive.retrieve, prefer, fields), helds, prefer)
 
 
 # ---------------------------------------------------------------- for the outbox
