@@ -6,7 +6,7 @@ that appends it to the change feed. No facts: a rebuilt index sets its timers ag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from radiolith.index import codes, registry
@@ -17,6 +17,7 @@ from radiolith.index.uids import unpack_uid
 from radiolith.model import Source
 
 KEEP = 30 * 86_400 * 1_000_000  # microseconds: longer than any follower lags
+PAGE = 200  # completions a statement
 _COLUMNS = "id, tenant_id, study_id, round, at, instances, first_instance, last_instance"
 
 
@@ -106,6 +107,18 @@ def completion(read: Reader, number: int) -> Completion | None:
     """The one a change names; None when it was so long ago that it is forgotten."""
     row = read.one(f"SELECT {_COLUMNS} FROM completions WHERE id = ?", (number,))  # noqa: S608
     return Completion(*row) if row else None
+
+
+def completions(read: Reader, tenant_id: int, since: int) -> Iterator[Completion]:
+    """Those since then, latest first, in pages; lazy: use it inside `read()`."""
+    after: tuple[int, int] = (2**62, 0)
+    sql = (
+        f"SELECT {_COLUMNS} FROM completions WHERE tenant_id = ? AND at >= ? AND (at, id) < (?, ?)"  # noqa: S608
+        " ORDER BY at DESC, id DESC LIMIT ?"
+    )
+    while rows := read.all(sql, (tenant_id, since, *after, PAGE)):
+        yield from (Completion(*row) for row in rows)
+        after = (rows[-1][4], rows[-1][0])
 
 
 def study_uid(read: Reader, study_id: int) -> str:

@@ -246,6 +246,8 @@ KINDS: Mapping[str, Callable[[_Fact], None]] = {
     "token-remove": _remove("token", "secret"),
     "peer": _put("peer", "name"),  # name, aet, address, port, …
     "peer-remove": _remove("peer", "name"),
+    "route": _put("route", "name"),  # name, peer, what policies.routing.parse reads
+    "route-remove": _remove("route", "name"),
     "audit": _audit,  # epoch, through, events: see audit.uncopied
     "confirm-recovery": _confirm_recovery,
 }

@@ -195,7 +195,7 @@ def _name(context: Context, attribute: Attribute, values: Sequence[str]) -> Cond
     """Folded, component by component; with fuzzy matching also by sound."""
     kind = int(NameKind.PATIENT if attribute.level is Level.PATIENT else NameKind.REFERRING)
     owner = "p.id" if attribute.level is Level.PATIENT else "s.id"
-    patterns = [pattern for value in values for pattern in _name_patterns(value)]
+    patterns = [pattern for value in values for pattern in name_patterns(value)]
     spelled = [part for pattern in patterns for part in _name_conditions(pattern)]
     heard = [words for value in values if (words := sorted(_query_sounds(value)))] if context.fuzzy else []
     if not spelled and not heard:
@@ -221,7 +221,7 @@ def _name(context: Context, attribute: Attribute, values: Sequence[str]) -> Cond
     return Condition(attribute, any_of(of_row), Driver(rank + 1, found))
 
 
-def _name_patterns(value: str) -> list[str]:
+def name_patterns(value: str) -> list[str]:
     """The folded pattern of each component group; empty components match anything."""
     patterns: list[str] = []
     for group in names.groups(value):
