@@ -13,7 +13,8 @@ import orjson
 import pytest
 
 from radiolith.app import Graph
-from radiolith.archive import description, query
+from radiolith.archive import description, encodings, query, reading
+from radiolith.archive.pixels import Pixelwork
 from radiolith.archive.reading import is_large
 from radiolith.dicom.reader import scan
 from radiolith.dicomweb.routes import Edge
@@ -21,7 +22,7 @@ from radiolith.index.database import Database
 from radiolith.model import Held, Level, LimitExceeded, Outcome, Query, Receipt
 from tests.archive.homes import opened, principal, store
 from tests.archive.large_values import DEFLATED, INNER, OUTER, dataset, deflated, digest, keep, one, pattern
-from tests.archive.objects import EXPLICIT, Made, _element
+from tests.archive.objects import EXPLICIT, IMPLICIT, Made, _element
 from tests.dicomweb.driver import ask
 
 LARGE, NESTED = 300 << 20, 3_000_000
@@ -196,3 +197,56 @@ async def test_searches_read_headers_within_bounds(graph: Graph, monkeypatch: py
     monkeypatch.setattr(query, "PAGE_BYTES", 1 << 20)
     with pytest.raises(LimitExceeded):
         await graph.archive.query.search(principal(graph), wanted)
+
+
+async def test_versions_with_long_values_behind_the_pixels_stay_versions(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such values would be compared by their paths: two contents would pass as one in two syntaxes."""
+
+    async def same(self: Pixelwork, held: Held, number: int) -> tuple[object, ...]:
+        return ("the pixels",)
+
+    monkeypatch.setattr(Pixelwork, "decoded", same)
+    monkeypatch.setattr(encodings, "_HEADER_BYTES", 4096)
+
+    def file(sop: str, syntax: str, fill: bytes, length: int) -> bytes:
+        made = Made("1.2", "1.2.3", sop, pixels=bytes(512))
+        return made.part10(syntax) + _element(0xFFFCFFFC, "OB", fill * length, syntax)
+
+    for length, other, outcome in (
+        (1000, b"a", Outcome.ENCODING),
+        (1000, b"b", Outcome.VERSION),
+        (8000, b"b", Outcome.VERSION),
+    ):
+        sop = f"1.2.3.{length}.{other[0]}"
+        await store(graph, file(sop, EXPLICIT, b"a", length))
+        assert (await store(graph, file(sop, IMPLICIT, other, length))).outcome is outcome, (length, other)
+
+
+# ---------------------------------------------------------------- frames
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, DEFLATED])
+async def test_a_long_frame_is_read_while_it_is_sent(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, syntax: str
+) -> None:
+    pixels = b"".join(pattern(3 << 20))
+    made = Made("1.2", "1.2.3", "1.2.3.1", pixels=pixels).dataset()
+    await keep(graph, deflated([made]) if syntax == DEFLATED else [made], syntax)
+    held, retrieve = await one(graph), graph.archive.retrieve
+    monkeypatch.setattr(reading, "LONG_FRAME", 1 << 20)
+    monkeypatch.setattr(reading, "FRAME_BYTES", 2 << 20)
+    _, streams = await retrieve.frames(held, [1])
+    (stream,) = [one async for one in streams]
+    pieces = [bytes(piece) async for piece in stream.chunks()]
+    assert stream.size == len(pixels) and b"".join(pieces) == pixels
+    assert max(map(len, pieces)) <= reading.PIECE
+    app, key = edge(graph), await token(graph)
+    part = await ask(
+        app, "GET", INSTANCE + "/frames/1", token=key,
+        headers={"accept": "application/octet-stream", "range": "bytes=2000000-2000099"},
+    )  # fmt: skip
+    assert (part.status, part.body) == (206, pixels[2_000_000:2_000_100])
+    with pytest.raises(LimitExceeded):
+        reading.Reading.frame_now(retrieve._reading, held, 1)

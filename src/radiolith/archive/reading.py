@@ -2,7 +2,8 @@
 
 Owns: the path from a Held to plaintext: key, range, read-ahead, the second look when a place has moved. Must never:
 authorise or audit (`retrieve` did), or keep a whole object. Limits: pieces of PIECE bytes, one read ahead per stream;
-for metadata a header of up to WHOLE_BYTES is read at once, a longer one through a window.
+for metadata a header of up to WHOLE_BYTES is read at once, a longer one through a window; a frame of up to LONG_FRAME is
+read at once, a longer native one in pieces.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ T = TypeVar("T")
 PIECE = 1 << 20  # a multiple of the 64 KiB chunk, so no chunk is opened twice
 WHOLE_BYTES = 1 << 20  # of a header read at once for metadata; nearly all are a few KiB
 HEADER_BYTES = 256 << 20  # largest header held for rendering or transcoding
+LONG_FRAME = 8 << 20  # bytes from which a native frame is read while it is sent
+FRAME_BYTES = 256 << 20  # largest frame held, for a decoder or because it is encapsulated; `codecs.limits` has the same
 FRAGMENTS = 500_000  # of one value given as a whole, 100 bytes each in memory
 INFLATED_BYTES = 1 << 30  # of a deflated object, read through for one frame: about 4 s
 
@@ -178,6 +181,7 @@ class Reading:
     def value_now(self, held: Held, start: int, stop: int) -> bytes:
         """Bytes at layout offsets, whether the object is deflated or not; blocks. For frames, not for streams."""
         layout = held.layout
+        _check_length(stop - start)
         if not is_deflated(layout):
             return self.range_now(held, start, stop)
         base = layout.dataset_start
@@ -202,7 +206,8 @@ class Reading:
     # ------------------------------------------------------------ frames
 
     def frame_now(self, held: Held, number: int) -> bytes:
-        """Frame `number` (from 1) as it is encoded: the native slice, or the fragments joined; blocks."""
+        """Frame `number` (from 1) as it is encoded: the native slice, or the fragments joined; blocks. LimitExceeded
+        beyond FRAME_BYTES."""
         layout = held.layout
         _check(layout, number)
         if layout.pixels is Pixels.NATIVE:
@@ -210,7 +215,18 @@ class Reading:
             data = self.value_now(held, offset, offset + length)
             return realign(data, bit, frame_bits(layout)) if bit else data
         offset, length = self.extent_now(held, number)
+        _check_length(length)
         return b"".join(split_items(self.range_now(held, offset, offset + length)))
+
+    def long_frame(self, held: Held, number: int) -> Stream | None:
+        """Native frame `number` (from 1) as a stream, where it is too long to be held; else None."""
+        layout = held.layout
+        if layout.pixels is not Pixels.NATIVE:
+            return None
+        offset, length, bit = frame_range(layout, number - 1)
+        if bit or length <= LONG_FRAME:
+            return None
+        return self.value(held, offset, offset + length, layout.transfer_syntax)
 
     @staticmethod
     def check_number(held: Held, number: int) -> None:
@@ -291,6 +307,11 @@ def written_as(header: bytes, declared: str) -> str:
         return syntax.uid_of(actual_encoding(bytes(header[:8]), syntax.encoding(declared)))
     except Unparsable:
         return declared
+
+
+def _check_length(length: int) -> None:
+    if length > FRAME_BYTES:
+        raise LimitExceeded(f"a frame that has to be held may have {FRAME_BYTES} bytes, this one has {length}")
 
 
 def _check(layout: Layout, number: int) -> None:

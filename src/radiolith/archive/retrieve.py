@@ -171,7 +171,8 @@ class Retrieve:
         for number in (numbers[0], numbers[-1]) if isinstance(numbers, range) else numbers:
             self._reading.check_number(source, number)
         first = None
-        if isinstance(chosen, Held):  # read before the answer begins, so that a damaged frame is an error, not a cut
+        if isinstance(chosen, Held) and self._reading.long_frame(source, numbers[0]) is None:
+            # read before the answer begins, so that a damaged frame is an error, not a cut
             first = await self._reading.run(self._reading.frame_now, source, numbers[0])
         syntax = chosen.layout.transfer_syntax if isinstance(chosen, Held) else chosen.syntax
         return syntax, self._frames(source, numbers, first, None if isinstance(chosen, Held) else chosen)
@@ -192,6 +193,10 @@ class Retrieve:
             if recoding is not None:
                 data = await self._pixels.transcode_frame(held, recoding, number)
             elif data is None:
+                long = self._reading.long_frame(held, number)
+                if long is not None:
+                    yield long
+                    continue
                 data = await self._reading.run(self._reading.frame_now, held, number)
             yield _held_bytes(data, syntax)
             data = None
