@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from xml.etree import ElementTree
 
 import pytest
 
+from radiolith.dicomweb import qido
 from radiolith.dicomweb.routes import Edge
 from radiolith.dicomweb.rows import rows_json
 from radiolith.model import BadInput, Count, Level, Match, Page, Row
@@ -178,6 +181,22 @@ async def test_a_series_is_answered_whole_in_pages(edge: Edge, archive: FakeArch
     assert len(reply.json) == 1001 and "content-length" not in reply.headers
     assert [query.cursor for query in archive.queries] == ["", "a", "b"]
     assert all(query.limit == 500 for query in archive.queries)
+
+
+async def test_long_pages_are_written_beside_the_event_loop(
+    edge: Edge, archive: FakeArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers: list[bool] = []
+
+    def writing(rows: Sequence[Row], level: Level, service: str) -> bytes:
+        writers.append(threading.current_thread() is threading.main_thread())
+        return rows_json(rows, level, service)
+
+    monkeypatch.setattr(qido, "rows_json", writing)
+    archive.pages = [Page([row(n) for n in range(3)], False), Page([row(n) for n in range(500)], False)]
+    assert len((await ask(edge, "GET", "/instances")).json) == 3
+    assert len((await ask(edge, "GET", "/instances?includefield=all")).json) == 500
+    assert writers == [True, False]
 
 
 async def test_limit_across_pages(edge: Edge, archive: FakeArchive) -> None:

@@ -14,7 +14,7 @@ from radiolith.dicomweb import accept, qido, wado
 from radiolith.dicomweb.call import Call
 from radiolith.dicomweb.resources import Reply
 from radiolith.dicomweb.respond import Answer
-from radiolith.dicomweb.rows import NON_PATIENT, rows_json
+from radiolith.dicomweb.rows import NON_PATIENT
 from radiolith.model import Level, Page
 
 _AVAILABLE = ("application/dicom+json", "application/dicom", 'multipart/related; type="application/dicom+xml"')
@@ -38,7 +38,7 @@ async def search(call: Call) -> Reply:
         return Answer(status=204, headers=headers)
     if choice.multipart:
         return qido.in_parts(call, choice, _once(page), headers)
-    return Answer(rows_json(page.rows, Level.INSTANCE, call.service), choice.media, headers=headers, coding=True)
+    return Answer(await qido.written(call, Level.INSTANCE, page), choice.media, headers=headers, coding=True)
 
 
 async def _once(page: Page) -> AsyncIterator[Page]:

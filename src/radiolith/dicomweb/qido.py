@@ -10,6 +10,7 @@ How many there are in all is said only on request (`totalcount=true`), and not b
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from urllib.parse import quote, urlencode
@@ -30,6 +31,7 @@ VALUE_MAX = 1024  # characters of one value: no VR that can be searched holds mo
 UIDS_MAX = 2000  # values of a UID list
 INCLUDE_MAX = 500
 PATH_MAX = 8  # levels of a sequence path
+INLINE_ATTRIBUTES = 5_000  # written by the event loop itself, 4 ms; 500 results with all attributes are 100 ms
 
 RESERVED = frozenset(
     {"includefield", "limit", "offset", "fuzzymatching", "emptyvaluematching", "multiplevaluematching", "accept"}
@@ -71,7 +73,7 @@ async def _search(call: Call, level: Level) -> Reply:
     if choice.multipart:
         return in_parts(call, choice, pages, headers)
     if not (in_pages and page.more):
-        return Answer(rows_json(page.rows, level, call.service), choice.media, headers=headers, coding=True)
+        return Answer(await written(call, level, page), choice.media, headers=headers, coding=True)
     return Streamed(_json_pieces(call, level, pages), choice.media, headers=headers, coding=True)
 
 
@@ -119,10 +121,17 @@ async def _pages(call: Call, query: Query, page: Page, limit: int) -> AsyncItera
         )
 
 
+async def written(call: Call, level: Level, page: Page) -> bytes:
+    """A page as JSON; a long one on a thread, so that others are answered meanwhile."""
+    if sum(map(len, page.rows)) <= INLINE_ATTRIBUTES:
+        return rows_json(page.rows, level, call.service)
+    return await asyncio.to_thread(rows_json, page.rows, level, call.service)
+
+
 async def _json_pieces(call: Call, level: Level, pages: AsyncIterator[Page]) -> AsyncIterator[bytes]:
     first = True
     async for page in pages:
-        body = rows_json(page.rows, level, call.service)
+        body = await written(call, level, page)
         if page.rows:
             yield (b"[" if first else b",") + body[1:-1]
             first = False
