@@ -44,10 +44,20 @@ class Ended(Exception):
 
 
 class Speaker:
-    """`say` bytes, `hear` PDUs; `nagle` leaves the system's delays on, as old peers do."""
+    """`say` bytes, `hear` PDUs; `nagle` leaves the system's delays on, as old peers do; `holds` bytes unread."""
 
-    def __init__(self, port: int, *, nagle: bool = False, host: str = "127.0.0.1", source: str = ""):
-        self.socket = socket.create_connection((host, port), timeout=30, source_address=(source, 0) if source else None)
+    def __init__(self, port: int, *, nagle: bool = False, source: str = "", holds: int = 0):
+        self.socket = socket.socket()
+        self.socket.settimeout(30)
+        if holds:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, holds)
+        if source:
+            self.socket.bind((source, 0))
+        try:
+            self.socket.connect(("127.0.0.1", port))
+        except OSError:
+            self.socket.close()
+            raise
         if not nagle:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
