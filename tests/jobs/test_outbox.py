@@ -302,3 +302,18 @@ def test_the_pause_grows_within_its_bounds() -> None:
         for random in (0.0, 0.5, 0.999):
             whole = min(LONGEST, FIRST * 2 ** (attempts - 1))
             assert whole // 2 <= pause(attempts, random) <= whole
+
+
+async def test_nobody_overtakes_who_ordered_several(small: World) -> None:
+    """A C-MOVE of two studies: while it sends the first, a runner does not begin the second."""
+    first, second = small.order(count=6, wait=5_000_000), small.order(wait=5_000_000)
+
+    def answer(sop: str, times: int) -> int:
+        small.clock.now += 4_000_000
+        assert Runner(small.means())._choose(small.clock.now, 9) == []
+        return 0
+
+    small.destination.answer = answer
+    await Sender(small.means()).run(first, early=True, behind=[second])
+    done = await Sender(small.means()).run(second, early=True)
+    assert done and done.state is State.DELIVERED

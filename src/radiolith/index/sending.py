@@ -71,6 +71,15 @@ def mark(tx: Writer, claimed: Transfer, marks: Sequence[Mark], now: int, until: 
     return transfer_of(row) if row else None
 
 
+def postpone(tx: Writer, numbers: Sequence[int], until: int) -> None:
+    """Nobody but who ordered them begins these before then."""
+    for number in sorted(numbers):
+        tx.run(
+            "UPDATE transfers SET next_at = ? WHERE id = ? AND state = 0 AND attempts = 0 AND next_at < ?",
+            (until, number, until),
+        )
+
+
 def leave(tx: Writer, claimed: Transfer, state: State, next_at: int, said: str, now: int) -> bool:
     """Give a claimed transfer back in another state; False when it is ours no more."""
     done = tx.run(

@@ -23,7 +23,7 @@ from radiolith.index import accounts, heldrows, outbox, sending
 from radiolith.index.accounts import Peer
 from radiolith.index.database import Database
 from radiolith.index.outbox import ItemState, Mark, State, Transfer
-from radiolith.index.session import Reader
+from radiolith.index.session import Reader, Writer
 from radiolith.model import Failure, Held, Principal, Tenant
 from radiolith.trust.audit import ReadAudit
 
@@ -85,6 +85,7 @@ class _Sending:
 
     def __init__(self, claimed: Transfer, peer: Peer, principal: Principal, told: Callable[[Result], None]):
         self.claimed, self.peer, self.principal, self._told = claimed, peer, principal, told
+        self.behind: Sequence[int] = ()  # transfers that wait for this one
         self.after = 0  # position of the last item offered in this attempt
         self.positions: dict[int, int] = {}  # instance row -> position, of the batch
         self.marks: list[Mark] = []  # not noted yet
@@ -114,12 +115,18 @@ class Sender:
         self._numbers = 0
 
     async def run(
-        self, number: int, told: Callable[[Result], None] = lambda _: None, *, early: bool = False
+        self,
+        number: int,
+        told: Callable[[Result], None] = lambda _: None,
+        *,
+        early: bool = False,
+        behind: Sequence[int] = (),
     ) -> Transfer | None:
         """Take a transfer up and do what can be done now; what it is afterwards, None where somebody else has it.
 
         told: hears every answer as it comes (a C-MOVE's sub-operations). early: also where it is not due yet, within
-        the head start of who ordered it.
+        the head start of who ordered it. behind: transfers whose turn comes after this one, and which nobody else shall
+        begin meanwhile.
         """
         self._numbers += 1
         owner = f"{self._means.owner} {self._numbers}"
@@ -127,14 +134,14 @@ class Sender:
         if claimed is None:
             return None
         try:
-            await self._work(claimed, told)
+            await self._work(claimed, told, behind)
         except LeaseLost:
             log.info("a transfer was taken away", transfer=number)
         return await asyncio.to_thread(self._read, lambda read: outbox.get(read, claimed.tenant_id, number))
 
     # ------------------------------------------------------------ one transfer
 
-    async def _work(self, claimed: Transfer, told: Callable[[Result], None]) -> None:
+    async def _work(self, claimed: Transfer, told: Callable[[Result], None], behind: Sequence[int]) -> None:
         def look(read: Reader) -> tuple[Peer | None, Tenant]:
             tenant = Tenant(claimed.tenant_id, heldrows.tenant_uid(read, claimed.tenant_id), "")
             return accounts.peer(read, claimed.tenant_id, claimed.peer), tenant
@@ -147,6 +154,7 @@ class Sender:
             await self._ask(claimed, peer)
             return
         sent = _Sending(claimed, peer, Principal(tenant, claimed.principal, "", "system"), told)
+        sent.behind = behind
         try:
             while await self._batch(sent):
                 pass
@@ -204,9 +212,15 @@ class Sender:
     async def _flush(self, sent: _Sending) -> None:
         """Note the answers so far and renew the lease; raises LeaseLost."""
         marks, sent.marks = sent.marks, []
+        now, until = self._span()
+
+        def note(tx: Writer) -> Transfer | None:
+            sending.postpone(tx, sent.behind, until)
+            return sending.mark(tx, sent.claimed, marks, now, until)
+
         # Not synced: what a power cut takes along is offered once more.
         try:
-            mine = await self._write(sending.mark, sent.claimed, marks, *self._span(), durable=False)
+            mine = await self._write(note, durable=False)
         except Failure:
             sent.marks = marks + sent.marks
             raise
