@@ -1,7 +1,7 @@
 # Everything a person needs. `make demo` and `make test` do all the set-up themselves, on a fresh Debian or Ubuntu with
 # Python 3.11 or newer; the second time they find it done.
 
-.PHONY: help setup demo test test-long lint format typecheck bench lock clean
+.PHONY: help setup demo test test-long lint format typecheck bench conformance lock clean
 
 ARGS ?=
 SHARE ?= 1
@@ -14,6 +14,7 @@ help:
 	@echo "make setup      only set up: the command is then .venv/bin/radiolith"
 	@echo "make lint       style, formatting, layers     make format     apply formatting"
 	@echo "make typecheck  strict typing                 make bench      speed, memory, size"
+	@echo "make conformance  write docs/conformance.md and docs/integration-statement.md from the tables of the code"
 	@echo "make lock       resolve the dependencies anew make clean      remove what was made here"
 
 setup:
@@ -47,6 +48,10 @@ bench:
 	@sh scripts/setup dev
 	@sh scripts/system-packages "Orthanc=orthanc=the archive to compare with" "storescu=dcmtk=its tools as peers"
 	@$(BIN)/python -m bench $(ARGS)
+
+conformance: setup
+	@$(BIN)/radiolith conformance > docs/conformance.md
+	@$(BIN)/radiolith conformance --integration-statement > docs/integration-statement.md
 
 lock:
 	@sh scripts/setup dev

@@ -52,7 +52,7 @@ from radiolith.storage.blobs import microseconds
 from radiolith.storage.cache import Cache
 from radiolith.storage.tiers import open_backend
 from radiolith.traces import Ring
-from radiolith.trust.devices import Devices
+from radiolith.trust.devices import Devices, titles
 from radiolith.trust.keys import read_root_key
 from radiolith.web.ports import Inside
 from radiolith.web.routes import routes
@@ -84,7 +84,7 @@ class Site:
         self._edge = Edge(
             graph.archive, graph.identities, settings.limits, Options(origins=frozenset(settings.http.cors_origins))
         )
-        inside = Inside(graph.archive, graph.identities, graph.settings, graph.condition)
+        inside = Inside(graph.archive, graph.identities, graph.settings, graph.condition, graph.associations)
         self._pages = Starlette(routes=routes(inside))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -298,11 +298,7 @@ def _worker(node: Node, number: int) -> int:
 def _dicom(node: Node, graph: Graph, number: int) -> Server:
     """The DICOM edge of a worker."""
     dimse = node.settings.dimse
-    titles = {dimse.aet: "default"}
-    for entry in dimse.titles:
-        title, _, tenant = entry.partition("=")
-        titles[title] = tenant or "default"
-    devices = Devices(graph.database, titles, node.near)
+    devices = Devices(graph.database, titles(dimse), node.near)
     terms = Terms(dimse.associations, dimse.associations_per_address, dimse.pdu_bytes, dimse.idle_seconds)
     offer = services.offer(dimse.pdu_bytes, dimse.unknown_classes)
     ring = Ring(node.settings.home, f"worker {number}")

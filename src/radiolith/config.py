@@ -332,7 +332,7 @@ def _validated(settings: Settings) -> Settings:
     for section in (settings, settings.limits, settings.dimse):
         for entry in fields(section):
             value = getattr(section, entry.name)
-            if isinstance(value, int) and value < (0 if entry.name in ("workers", "port") else 1):
+            if type(value) is int and value < (0 if entry.name in ("workers", "port") else 1):
                 raise BadInput(f"'{entry.name}' cannot be {value}.")
     if len(set(settings.keys.keyring)) < 2:
         raise BadInput("'keys.keyring' names two places or more, so that the loss of one loses nothing.")

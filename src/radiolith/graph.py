@@ -13,6 +13,7 @@ from pathlib import Path
 
 from radiolith.archive import commit
 from radiolith.archive.accounts import Accounts
+from radiolith.archive.associations import Associations
 from radiolith.archive.commit import Committer
 from radiolith.archive.commitment import Commitment
 from radiolith.archive.condition import Condition, Watched
@@ -65,6 +66,7 @@ class Graph:
     identities: Identities
     accounts: Accounts
     condition: Condition
+    associations: Associations
     reads: ReadAudit
     rebuild: Rebuild
     decoding: Decoding
@@ -121,7 +123,7 @@ def build(
     condition = Condition(Watched(settings, database, store, accounts, reading, lost, reads, clock))
     return Graph(
         settings, name, database, store, keyring, keys, committer, archive, Identities(database, settings, clock, reads),
-        accounts, condition, reads, Rebuild(store, keys, database, clock), decoding, threads,
+        accounts, condition, Associations(settings, deciding), reads, Rebuild(store, keys, database, clock), decoding, threads,
     )  # fmt: skip
 
 

@@ -18,11 +18,12 @@ def test_every_cell_of_the_matrix() -> None:
         "admin": {action.name for action in Action},
         "archivist": {
             "STORE", "QUERY", "RETRIEVE", "REJECT", "RESTORE", "SWITCH", "COMMIT", "QUARANTINE", "STATUS", "EXPORT",
+            "ASSOCIATIONS",
         },
         "editor": {"STORE", "QUERY", "RETRIEVE", "COMMIT", "STATUS"},
         "reader": {"QUERY", "RETRIEVE", "STATUS"},
         "writer": {"STORE", "COMMIT", "STATUS"},
-        "auditor": {"AUDIT", "STATUS"},
+        "auditor": {"AUDIT", "ASSOCIATIONS", "STATUS"},
     }  # fmt: skip
 
 

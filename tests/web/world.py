@@ -108,7 +108,7 @@ class World:
         search: Any = self.query
         remove: Any = self.remove
         archive = Archive(nothing, search, nothing, remove, nothing, nothing, nothing)
-        self.inside = Inside(archive, self.people, config.resolve(home, {}, {}), self.condition)
+        self.inside = Inside(archive, self.people, config.resolve(home, {}, {}), self.condition, nothing)
         self.app = Starlette(routes=routes(self.inside))
 
     def client(self, address: str = "127.0.0.1") -> TestClient:

@@ -8,7 +8,22 @@ from typing import Annotated
 import typer
 
 from radiolith import __version__
-from radiolith.cli import check, console, demo, export, init, logs, peer, quarantine, serve, status, token, user
+from radiolith.cli import (
+    associations,
+    check,
+    conformance,
+    console,
+    demo,
+    export,
+    init,
+    logs,
+    peer,
+    quarantine,
+    serve,
+    status,
+    token,
+    user,
+)
 from radiolith.cli import import_ as import_command
 from radiolith.model import Failure
 
@@ -27,6 +42,8 @@ app.command("import")(import_command.import_)
 app.command("export")(export.export)
 app.command("check")(check.check)
 app.command("status")(status.status)
+app.command("conformance")(conformance.conformance)
+app.add_typer(associations.app, name="associations")
 app.add_typer(peer.app, name="peer")
 app.add_typer(token.app, name="token")
 app.add_typer(user.app, name="user")

@@ -39,6 +39,8 @@ _CODECS = {
     203: "iso8859_15",
 }
 
+_ONLY_EXTENDED = frozenset({58, 87, 149, 159})
+"""Multi-byte sets: defined with code extensions alone (PS3.3 table C.12-4)."""
 _NAMED = {"GB18030": "gb18030", "GBK": "gbk", "UTF8": "utf_8"}
 
 # escape sequence without ESC -> (which half it sets, codec); a G0 codec of '' is ASCII (PS3.3 tables C.12-3 and C.12-4)
@@ -74,6 +76,13 @@ def terms(raw: bytes) -> tuple[str, ...]:
     """The defined terms of a raw Specific Character Set value, as given but trimmed; () when it is empty."""
     text = raw.decode("latin_1").strip(" \0")
     return tuple(term.strip(" \0") for term in text.split("\\")) if text else ()
+
+
+def known() -> tuple[str, ...]:
+    """The defined terms that are read, without and with code extensions (PS3.3 C.12.1.1.2)."""
+    numbers = sorted(number for number in _CODECS if number != 192)
+    single = tuple(f"ISO_IR {number}" for number in numbers if number not in _ONLY_EXTENDED)
+    return (*single, "ISO_IR 192", "GB18030", "GBK", *(f"ISO 2022 IR {number}" for number in numbers))
 
 
 def codec(term: str) -> str:

@@ -50,6 +50,7 @@ _STORED = (
     "application/zip",
 )
 _NON_PATIENT = ("application/dicom+json", "application/dicom", 'multipart/related; type="application/dicom+xml"')
+_OWN = {"wado": ("application/dicom", *accept.RENDERED_TYPES)}
 _PARAMETERS = {"search": _SEARCH, "rendered": _RENDERED}
 
 
@@ -90,6 +91,10 @@ def _types(route: Route) -> tuple[str, ...]:
     """What the resource can be."""
     if route.kind == "retrieve" and route.pattern.startswith("{category:"):
         return _NON_PATIENT
+    if route.pattern in _OWN:
+        return _OWN[route.pattern]
+    if route.kind == "retrieve" and route.pattern.endswith("/archive"):
+        return ("application/zip",)
     return _REPRESENTATIONS.get(route.kind, ("application/json",))
 
 

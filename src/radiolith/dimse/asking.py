@@ -85,6 +85,15 @@ def _values(vr: str, text: str) -> list[str]:
 
 # ---------------------------------------------------------------- contexts to propose
 
+_MODELS = (sopclasses.PATIENT_ROOT, sopclasses.STUDY_ROOT)
+PROPOSES: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("C-ECHO-RQ", sopclasses.VERIFICATION): sopclasses.UNCOMPRESSED,
+    **{("C-FIND-RQ", model.find): sopclasses.UNCOMPRESSED for model in _MODELS},
+    **{("C-MOVE-RQ", model.move): sopclasses.UNCOMPRESSED for model in _MODELS},
+    **{("C-GET-RQ", model.get): sopclasses.UNCOMPRESSED for model in _MODELS},
+}
+"""Request and SOP class -> transfer syntaxes: what this module asks, for the conformance statement."""
+
 
 def for_echo() -> list[Wanted]:
     return [Wanted(sopclasses.VERIFICATION, sopclasses.UNCOMPRESSED)]

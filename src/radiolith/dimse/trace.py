@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Any
 
 from radiolith.dicom import dictionary
-from radiolith.dimse.association import Accepted, Rejected, result_text
+from radiolith.dimse.association import Accepted, Rejected, reject_text, result_text
 from radiolith.dimse.commands import Command
 from radiolith.dimse.items import Result
 from radiolith.dimse.pdu import AssociateRequest
@@ -28,7 +28,7 @@ class Trace:
         self.address, self.at = address, at
         self.ended_at = 0
         self.calling = self.called = self.implementation = self.principal = ""
-        self.outcome = ""
+        self.outcome = self.rejection = ""
         self.end = ""
         self.bytes = 0
         self.pdu_bytes = 0
@@ -45,6 +45,7 @@ class Trace:
     def answered(self, answer: Accepted | Rejected) -> None:
         if isinstance(answer, Rejected):
             self.outcome = f"rejected: {answer.text}"
+            self.rejection = reject_text(answer.answer)
             return
         refused = 0
         for context in answer.answer.contexts[:CONTEXTS_MAX]:
@@ -82,6 +83,7 @@ class Trace:
             "implementation": self.implementation,
             "pdu_bytes": self.pdu_bytes,
             "outcome": self.outcome or "no association was requested",
+            "rejection": self.rejection,
             "end": self.end or "the connection was closed",
             "received_bytes": self.bytes,
             "contexts": self._contexts,

@@ -23,13 +23,14 @@ class Action(StrEnum):
     QUARANTINE = "quarantine"  # list, read and release what was set aside
     AUDIT = "audit"  # read the audit trail
     ACCOUNTS = "accounts"  # users, tokens, peers
+    ASSOCIATIONS = "associations"  # what happened on the associations of devices
     STATUS = "status"
     EXPORT = "export"
 
 
 _READ = frozenset({Action.QUERY, Action.RETRIEVE, Action.STATUS})
 _WRITE = frozenset({Action.STORE, Action.COMMIT, Action.QUERY, Action.STATUS})
-_KEEP = frozenset({Action.REJECT, Action.RESTORE, Action.SWITCH, Action.QUARANTINE, Action.EXPORT})
+_KEEP = frozenset({Action.REJECT, Action.RESTORE, Action.SWITCH, Action.QUARANTINE, Action.EXPORT, Action.ASSOCIATIONS})
 
 ROLES: dict[str, frozenset[Action]] = {
     "admin": frozenset(Action),
@@ -37,7 +38,7 @@ ROLES: dict[str, frozenset[Action]] = {
     "editor": _READ | _WRITE,
     "reader": _READ,
     "writer": _WRITE - {Action.QUERY} | {Action.STATUS},
-    "auditor": frozenset({Action.AUDIT, Action.STATUS}),
+    "auditor": frozenset({Action.AUDIT, Action.ASSOCIATIONS, Action.STATUS}),
 }
 """admin everything; archivist keeps the house; editor reads and stores; reader reads; writer is a modality or gateway
 that may only hand over; auditor sees the trail and no patient."""

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from radiolith.config import Dimse
 from radiolith.index import accounts
 from radiolith.index.accounts import Peer
 from radiolith.index.database import Database
@@ -28,6 +29,12 @@ LOCAL_ROLE = "editor"
 """Of whoever calls from this machine while nobody else can: all services, nothing of the administration."""
 PEER_ROLE = "editor"
 """Of a peer of which nothing else was said."""
+
+
+def titles(dimse: Dimse) -> dict[str, str]:
+    """AE title -> name of the tenant: what this archive answers to."""
+    further = (entry.partition("=") for entry in dimse.titles)
+    return {dimse.aet: "default"} | {title: tenant or "default" for title, _, tenant in further}
 
 
 class UnknownCalled(NotAllowed):

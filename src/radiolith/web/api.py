@@ -1,7 +1,7 @@
 """/api/v1: what administration needs and DICOMweb does not have, described by its own OpenAPI document.
 
-Rejected objects and their way back, the quarantine, versions and conflicts, the status. Each call is one verb. Must
-never: decide; what a caller may do is checked inside the verbs.
+Associations of devices, rejected objects and their way back, the quarantine, versions and conflicts, the status. Each call
+is one verb. Must never: decide; what a caller may do is checked inside the verbs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field, model_validator
 
 from radiolith import __version__
+from radiolith.archive.associations import Association
 from radiolith.archive.ports import Rejected, Sideline
 from radiolith.httpstatus import code, sentence
 from radiolith.model import Failure, Held, Identity, NotAuthenticated, Principal, Unavailable
@@ -137,6 +138,44 @@ class Version(BaseModel):
         )
 
 
+class Context(BaseModel):
+    service: str
+    syntax: str
+    result: str = Field(description="In the words of PS3.8 table 9-18.")
+
+
+class Operations(BaseModel):
+    operation: str
+    status: str = Field(description="Four hexadecimal digits, or 'no answer'.")
+    count: int
+
+
+class Associated(BaseModel):
+    """One association of a device; nothing about a patient."""
+
+    id: str
+    at: datetime
+    ended_at: datetime
+    address: str
+    calling: str
+    called: str
+    principal: str
+    implementation: str
+    outcome: str
+    rejection: str = ""
+    end: str
+    received_bytes: int
+    contexts: list[Context]
+    operations: list[Operations]
+    problem: bool
+    hints: list[str] = Field(description="What to do about it.")
+
+    @staticmethod
+    def of(found: Association) -> Associated:
+        trace = dict(found.trace) | {name: _moment(int(found.trace[name])) for name in ("at", "ended_at")}
+        return Associated.model_validate(trace | {"id": found.id, "problem": found.problem, "hints": found.hints})
+
+
 def _moment(microseconds: int) -> datetime:
     return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
 
@@ -158,6 +197,22 @@ calls = APIRouter()
 async def status(inside: Archive, principal: Caller) -> dict[str, Any]:
     require(principal, Action.STATUS)
     return await inside.condition.status()
+
+
+# ---------------------------------------------------------------- associations of devices
+
+
+@calls.get("/associations", summary="What happened when devices called, latest first")
+async def associations(
+    inside: Archive, principal: Caller, limit: Limit = 100, problems: bool = False
+) -> list[Associated]:
+    found = await inside.associations.latest(principal, limit, problems=problems)
+    return [Associated.of(each) for each in found]
+
+
+@calls.get("/associations/{id}", summary="One of them")
+async def association(inside: Archive, principal: Caller, id: str) -> Associated:
+    return Associated.of(await inside.associations.one(principal, id))
 
 
 # ---------------------------------------------------------------- rejected objects

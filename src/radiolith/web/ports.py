@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from radiolith.archive.associations import Associations
 from radiolith.archive.ports import Archive
 from radiolith.config import Settings
 from radiolith.model import Principal
@@ -52,3 +53,4 @@ class Inside:
     identities: Identities
     settings: Settings
     condition: Condition
+    associations: Associations

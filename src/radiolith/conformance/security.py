@@ -1,0 +1,61 @@
+"""Security in the statement (PS3.2 N.8).
+
+Owns: the words. Must never: claim a profile of PS3.15 that no setting switches on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from radiolith.conformance.declared import Declared
+from radiolith.conformance.document import Section, Table
+from radiolith.trust.access import ROLES
+
+
+def section(declared: Declared) -> Section:
+    settings = declared.settings
+    ports = Table.of(
+        "TCP ports",
+        ("port", "address", "protocol", "direction"),
+        [
+            (settings.http.port, settings.http.host, "HTTP: DICOMweb and pages", "in"),
+            (settings.dimse.port, settings.dimse.host, "DICOM upper layer", "in"),
+            ("of the peer", "of the peer", "DICOM upper layer", "out"),
+        ],
+    )
+    tls = [each.name for each in fields(settings.dimse) if "tls" in each.name or "certificate" in each.name]
+    transport = (
+        f"DIMSE over TLS is set by {', '.join(f'`dimse.{each}`' for each in tls)}."
+        if tls
+        else "DIMSE is not spoken over TLS by this version: no BCP 195 profile is claimed."
+    )
+    identity = (
+        "User identity negotiation: a user name with a passcode (type 2) and a JSON web token (type 5, a token of the"
+        " archive) are checked against its users; a name alone (1), Kerberos (3) and SAML (4) are refused with a reason."
+    )
+    roles = Table.of(
+        "Roles", ("role", "may"), [(role, ", ".join(sorted(each.value for each in may))) for role, may in ROLES.items()]
+    )
+    audit = (
+        "Every store, search, retrieval, change and refusal is on record in an audit trail of its own form. Audit messages"
+        " of PS3.15 A.5 are not sent."
+    )
+    return Section(
+        "Security",
+        (
+            "Everything kept is encrypted (AES-256-GCM), one key per object under the key of its study. Nothing but"
+            " loopback listens until the settings say so.",
+        ),
+        (
+            Section("TCP port configuration", (ports,)),
+            Section("Secure transport", (
+                transport,
+                "HTTP beyond this machine needs a proxy that speaks TLS (`http.behind_tls`).",
+            )),
+            Section("Identities and roles", (identity, roles)),
+            Section("Audit trail", (audit,)),
+            Section("Digital signatures, media security, de-identification", (
+                "Signatures in objects are kept, neither made nor checked. No media security or confidentiality profile.",
+            )),
+        ),
+    )  # fmt: skip
