@@ -224,6 +224,20 @@ async def test_versions_with_long_values_behind_the_pixels_stay_versions(
         assert (await store(graph, file(sop, IMPLICIT, other, length))).outcome is outcome, (length, other)
 
 
+async def test_what_follows_the_pixels_of_a_deflated_object_is_content(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def same(self: Pixelwork, held: Held, number: int) -> tuple[object, ...]:
+        return ("the pixels",)
+
+    monkeypatch.setattr(Pixelwork, "decoded", same)
+    plain = Made("1.2", "1.2.3", "1.2.3.1", pixels=bytes(512)).dataset()
+    await keep(graph, [plain])
+    assert (await keep(graph, deflated([plain]), DEFLATED)).outcome is Outcome.ENCODING
+    signed = plain + _element(0xFFFAFFFA, "SQ", b"", EXPLICIT)
+    assert (await keep(graph, deflated([signed]), DEFLATED)).outcome is Outcome.VERSION
+
+
 # ---------------------------------------------------------------- frames
 
 

@@ -17,7 +17,7 @@ import structlog
 
 from radiolith.archive.commit import Committer
 from radiolith.archive.pixels import Pixelwork
-from radiolith.archive.reading import Reading, described_by
+from radiolith.archive.reading import Reading, described_by, is_deflated
 from radiolith.archive.tasks import Settled
 from radiolith.dicom.json import to_json
 from radiolith.index import instances
@@ -87,6 +87,8 @@ class Encodings:
     async def _same(self, a: Held, b: Held) -> bool:
         if described_by(a.layout) > _HEADER_BYTES or described_by(b.layout) > _HEADER_BYTES:
             return False  # longer values would be compared by their paths
+        if await self._reading.run(self._unseen_now, a) or await self._reading.run(self._unseen_now, b):
+            return False
         if a.layout.frames != b.layout.frames or a.layout.frames > FRAMES:
             return False
         if await self._elements(a) != await self._elements(b):
@@ -99,6 +101,14 @@ class Encodings:
             if await self._pixels.decoded(a, number) != await self._pixels.decoded(b, number):
                 return False
         return a.layout.frames > 0
+
+    def _unseen_now(self, held: Held) -> bool:
+        """Whether elements follow the pixel data that `_elements` does not show: those of a deflated object."""
+        layout = held.layout
+        if not is_deflated(layout) or layout.pixels is Pixels.NONE:
+            return False
+        end = layout.pixel_start + layout.pixel_length
+        return layout.pixels is not Pixels.NATIVE or bool(self._reading.value_now(held, end, end + 1))
 
     async def _elements(self, held: Held) -> dict[str, object]:
         return await self._reading.run(self._elements_now, held)
