@@ -63,13 +63,20 @@ def _group_order(title: str) -> int:
 
 
 def _roles(declared: Declared, request: str) -> list[tuple[str, ...]]:
+    user, provider = _played(declared, request)
+    return [
+        (name(uid), uid, request, _YES[uid in user], _YES[uid in provider]) for uid in dict.fromkeys(provider + user)
+    ]
+
+
+def _played(declared: Declared, request: str) -> tuple[list[str], list[str]]:
+    """SOP classes as SCU and as SCP. Who is sent an N-EVENT-REPORT is the SCU (PS3.7 10.1.1)."""
     served, asked = declared.classes(request), declared.asked(request)
-    rows: list[tuple[str, ...]] = []
-    for uid in dict.fromkeys((*served, *asked)):
-        accepts = declared.offer.accepts.get(uid)
-        turned = request == STORE and accepts is not None and accepts.scu  # by role selection, as in C-GET
-        rows.append((name(uid), uid, request, _YES[uid in asked or turned], _YES[uid in served]))
-    return rows
+    if request == "N-EVENT-REPORT":
+        return served, asked
+    accepts = declared.offer.accepts
+    turned = [uid for uid in served if request == STORE and accepts[uid].scu]  # by role selection, as in C-GET
+    return list(dict.fromkeys(asked + turned)), served
 
 
 # ---------------------------------------------------------------- each service
@@ -77,11 +84,11 @@ def _roles(declared: Declared, request: str) -> list[tuple[str, ...]]:
 
 def mapping(declared: Declared) -> Section:
     """N.5.1."""
-    rows = [
-        (request, group(request), len(declared.classes(request)), len(declared.asked(request)))
-        for request in declared.all_requests()
-    ]
-    columns = ("request", "service", "SOP classes as SCP", "SOP classes as SCU, on associations it opens")
+    rows: list[tuple[object, ...]] = []
+    for request in declared.all_requests():
+        user, provider = _played(declared, request)
+        rows.append((request, group(request), len(user), len(provider)))
+    columns = ("request", "service", "SOP classes as SCU", "SOP classes as SCP")
     return Section("Mapping of services to application entities", (Table.of("AE ARCHIVE", columns, rows),))
 
 
