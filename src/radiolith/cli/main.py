@@ -19,6 +19,9 @@ from radiolith.cli import (
     logs,
     peer,
     quarantine,
+    query,
+    retrieval,
+    send,
     serve,
     status,
     token,
@@ -44,6 +47,11 @@ app.command("check")(check.check)
 app.command("status")(status.status)
 app.command("conformance")(conformance.conformance)
 app.add_typer(associations.app, name="associations")
+app.command("echo")(query.echo)
+app.command("find")(query.find)
+app.command("get")(retrieval.get)
+app.command("move")(retrieval.move)
+app.command("send")(send.send)
 app.add_typer(peer.app, name="peer")
 app.add_typer(token.app, name="token")
 app.add_typer(user.app, name="user")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,20 @@ def _known_role(role: str) -> str:
     if role not in ROLES:
         raise typer.BadParameter(f"there is no role '{role}'; there are: {', '.join(ROLES)}")
     return role
+
+
+_AET = re.compile(r"[ -\[\]-~]{1,16}")  # PS3.5 6.2: up to 16 characters of the default repertoire, no backslash
+
+
+def aet(text: str) -> str:
+    """An AE title as it is given to an option."""
+    if not _AET.fullmatch(text) or not text.strip():
+        raise typer.BadParameter("an AE title has 1 to 16 printable ASCII characters, without a backslash")
+    return text.strip()
+
+
+def aet_or_none(text: str | None) -> str | None:
+    return None if text is None else aet(text)
 
 
 def _address(text: str | None) -> str | None:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from typing import Annotated
 
 import typer
 
-from radiolith.cli import console, options
+from radiolith.cli import calling, console, options
 
 app = typer.Typer(help="DICOM nodes this archive knows.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What it is called here.")]
-
-_AET = re.compile(r"[ -\[\]-~]{1,16}")  # PS3.5 6.2: up to 16 characters of the default repertoire, no backslash
-
-
-def _aet(text: str) -> str:
-    if not _AET.fullmatch(text) or not text.strip():
-        raise typer.BadParameter("an AE title has 1 to 16 printable ASCII characters, without a backslash")
-    return text.strip()
 
 
 @app.callback()
@@ -30,7 +22,9 @@ def _home(context: typer.Context, home: options.Home) -> None:
 def add(
     context: typer.Context,
     name: Name,
-    aet: Annotated[str, typer.Option("--aet", metavar="AET", callback=_aet, help="Its application entity title.")],
+    aet: Annotated[
+        str, typer.Option("--aet", metavar="AET", callback=options.aet, help="Its application entity title.")
+    ],
     address: Annotated[str, typer.Option("--address", metavar="HOST", help="Its host name or IP address.")],
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Its TCP port.")],
     tls: Annotated[bool, typer.Option("--tls", help="It speaks DICOM over TLS.")] = False,
@@ -68,3 +62,32 @@ def remove(context: typer.Context, name: Name) -> None:
     with open_home(context.obj) as home:
         home.run(home.accounts.remove_peer(home.principal, name))
     console.say(f"{name} is forgotten.")
+
+
+@app.command()
+def test(context: typer.Context, name: Name, aet: calling.As = None, as_json: options.AsJson = False) -> None:
+    """Call a node, step by step: its name, the connection, the association, C-ECHO. Exit code 1 when one fails."""
+    from radiolith.dimse.diagnosis import diagnose
+    from radiolith.home import open_home
+
+    with open_home(context.obj) as home:
+        target = calling.called(home, name)
+
+        async def steps() -> bool:
+            found = [step async for step in diagnose(target, calling.title(home, aet))]
+            if as_json:
+                console.give_json([dataclasses.asdict(step) for step in found])
+            else:
+                rows = [
+                    (step.name, "good" if step.good else "failed", _spent(step.seconds), step.words) for step in found
+                ]
+                console.give_table(("step", "result", "time", "what"), rows, "Nothing was tried.")
+            return found[-1].good
+
+        good = home.run(steps())
+    if not good:
+        raise typer.Exit(console.FAILED)
+
+
+def _spent(seconds: float) -> str:
+    return f"{1000 * seconds:.1f} ms"

@@ -28,6 +28,8 @@ from radiolith.model import BadInput, Unavailable
 
 CANCEL_SECONDS = 10.0
 CONTEXTS = CONTEXTS_MAX - 1
+SYNTAXES = 45
+"""Transfer syntaxes in one context of a C-GET: DCMTK breaks off the association at more than 50. The oldest are left out."""
 MEDIUM = 0x0000
 """Priority (0000,0700), PS3.7 E.1."""
 SUBOPERATIONS_FAILED = 0xB000
@@ -105,12 +107,12 @@ def for_query(sop_class: str, extended: bytes = b"") -> list[Wanted]:
 
 
 def for_get(sop_class: str, storage: Iterable[str] = ()) -> list[Wanted]:
-    """For C-GET: with the storage classes in which objects may come, each in every syntax that is kept as it comes.
+    """For C-GET: with the storage classes in which objects may come, each in the syntaxes that are kept as they come.
 
     storage: SOP classes; () proposes the commonest.
     """
     chosen = list(dict.fromkeys(storage)) or list(sopclasses.COMPOSITE_STORAGE)
-    inward = [Wanted(each, sopclasses.KEPT, scu=False, scp=True) for each in chosen[:CONTEXTS]]
+    inward = [Wanted(each, sopclasses.KEPT[:SYNTAXES], scu=False, scp=True) for each in chosen[:CONTEXTS]]
     return [*for_query(sop_class), *inward]
 
 

@@ -113,6 +113,14 @@ def is_pending(status: int) -> bool:
     return status in (0xFF00, 0xFF01)
 
 
+def secured() -> ssl.SSLContext:
+    """TLS as BCP 195 has it (PS3.15 B.9): 1.2 and later, the peer's certificate and name checked against what this machine
+    trusts (SSL_CERT_FILE and SSL_CERT_DIR say what)."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
 @asynccontextmanager
 async def connect(
     target: Target, wanted: Sequence[Wanted], calling: str, ours: Ours | None = None
