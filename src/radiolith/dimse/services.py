@@ -18,7 +18,7 @@ from radiolith.dimse.status import Service, Status
 
 Serve = Callable[[Operation], Awaitable[None]]
 
-WINDOW = Window(0, 16)
+WINDOW = Window(16, 16)
 """Operations a requestor may have outstanding, where it asks for more than one: `exchange.OPERATIONS_MAX`."""
 
 
