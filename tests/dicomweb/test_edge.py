@@ -10,9 +10,10 @@ from xml.etree import ElementTree
 import orjson
 import pytest
 
+from radiolith.dicomweb import commitment
 from radiolith.dicomweb.call import service_url
 from radiolith.dicomweb.routes import ROUTES, Edge, Options
-from radiolith.model import Damaged, Held, Page, Unavailable
+from radiolith.model import Damaged, Held, Page, Principal, Unavailable
 from tests import campaign
 from tests.dicomweb.driver import Reply, ask
 from tests.dicomweb.fake import FakeArchive, FakeIdentities
@@ -228,6 +229,24 @@ async def test_commitment_of_a_study_and_of_a_series(edge: Edge, slices: list[He
     }
     one = {**study, **sequence("00081115", sequence("00081112", listed))}
     assert (await commit(edge, sequence("00081110", one), "1.7.3")).json["00081199"]["Value"] == [reference("1.2.3.2")]
+
+
+async def test_a_short_commitment_request_cannot_name_a_study_without_end(
+    edge: Edge, archive: FakeArchive, slices: list[Held], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = 0
+    items = archive.items
+
+    async def counted(principal: Principal, study: str, series: str = "") -> list[tuple[str, str]]:
+        nonlocal looked
+        looked += 1
+        return await items(principal, study, series)
+
+    monkeypatch.setattr(archive, "items", counted)
+    monkeypatch.setattr(commitment, "ITEMS_MAX", 10)
+    study = {"0020000D": {"vr": "UI", "Value": ["1.2"]}}
+    assert (await commit(edge, sequence("00081110", *[study] * 1000))).status == 413
+    assert looked == 4 and not archive.commitments
 
 
 @pytest.mark.parametrize(

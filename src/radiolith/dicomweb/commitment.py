@@ -35,7 +35,10 @@ async def request(call: Call) -> Reply:
     transaction = call.uid("transaction")
     document = dataset(await call.document(DOCUMENT_BYTES_MAX))
     items = list(instances(document))
-    items += [item async for item in _of_studies(call, document)]
+    async for item in _of_studies(call, document):
+        items.append(item)
+        if len(items) > ITEMS_MAX:  # a short request can name a large study a thousand times
+            break
     if not items:
         raise BadInput("the request names no instance, series or study")
     if len(items) > ITEMS_MAX:

@@ -176,15 +176,6 @@ def put_scope(tx: Writer, tenant_id: int, kind: ScopeKind, study: str, scope: Sc
     return number
 
 
-def find_scope(read: Reader, tenant_id: int, kind: ScopeKind, study: str = "") -> Scope | None:
-    """The newest scope of a study (or of the tenant's quarantine, facts, non-patient objects), None when it has none yet."""
-    row = read.one(
-        "SELECT uid, position FROM scopes WHERE study = ? AND kind = ? AND tenant_id = ? ORDER BY position DESC LIMIT 1",
-        (pack_uid(study), int(kind), tenant_id),
-    )
-    return Scope(bytes(row[0]), row[1]) if row else None
-
-
 def scope(read: Reader, number: int) -> Scope:
     known = read.memory.recall("scopes")
     found = known.get(number)
