@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,12 @@ class _One:
 def client(opened: Home, role: str) -> TestClient:
     identities: Any = _One(Principal(opened.principal.tenant, role, role, "token"))
     graph = opened.graph
-    inside = Inside(graph.archive, identities, opened.settings, graph.condition, graph.associations)
+    given: dict[str, Any] = {
+        "archive": graph.archive, "identities": identities, "settings": opened.settings, "condition": graph.condition,
+        "associations": graph.associations,
+    }  # fmt: skip
+    everything: dict[str, Any] = {each.name: given.get(each.name) for each in fields(Inside)}
+    inside = Inside(**everything)
     return TestClient(Starlette(routes=routes(inside)), base_url="http://archive.example")
 
 
