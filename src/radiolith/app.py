@@ -84,7 +84,9 @@ class Site:
         self._edge = Edge(
             graph.archive, graph.identities, settings.limits, Options(origins=frozenset(settings.http.cors_origins))
         )
-        inside = Inside(graph.archive, graph.identities, graph.settings, graph.condition, graph.associations)
+        inside = Inside(
+            graph.archive, graph.identities, graph.settings, graph.condition, graph.associations, graph.traffic
+        )
         self._pages = Starlette(routes=routes(inside))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -321,7 +323,7 @@ def _jobs(node: Node, row: int) -> int:
             microseconds, name,
         )  # fmt: skip
         try:
-            await Housekeeping(parts).run(stop)
+            await asyncio.gather(Housekeeping(parts).run(stop), graph.traffic.following.run(stop))
         finally:
             await graph.close()
 

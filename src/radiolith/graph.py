@@ -36,6 +36,7 @@ from radiolith.config import Settings
 from radiolith.index import segments
 from radiolith.index.database import Database, open_database
 from radiolith.model import BadInput, Damaged, Failure
+from radiolith.policies.traffic import Traffic, traffic
 from radiolith.storage.backends.steps_file import open_steps
 from radiolith.storage.blobs import Log, microseconds
 from radiolith.storage.cache import Cache
@@ -67,6 +68,7 @@ class Graph:
     accounts: Accounts
     condition: Condition
     associations: Associations
+    traffic: Traffic
     reads: ReadAudit
     rebuild: Rebuild
     decoding: Decoding
@@ -123,7 +125,9 @@ def build(
     condition = Condition(Watched(settings, database, store, accounts, reading, lost, reads, clock))
     return Graph(
         settings, name, database, store, keyring, keys, committer, archive, Identities(database, settings, clock, reads),
-        accounts, condition, Associations(settings, deciding), reads, Rebuild(store, keys, database, clock), decoding, threads,
+        accounts, condition, Associations(settings, deciding),
+        traffic(database, reading, description, committer, reads, clock), reads, Rebuild(store, keys, database, clock),
+        decoding, threads,
     )  # fmt: skip
 
 

@@ -108,7 +108,9 @@ class World:
         search: Any = self.query
         remove: Any = self.remove
         archive = Archive(nothing, search, nothing, remove, nothing, nothing, nothing)
-        self.inside = Inside(archive, self.people, config.resolve(home, {}, {}), self.condition, nothing)
+        self.traffic: Any = None
+        settings = config.resolve(home, {}, {})
+        self.inside = Inside(archive, self.people, settings, self.condition, nothing, self.traffic)
         self.app = Starlette(routes=routes(self.inside))
 
     def client(self, address: str = "127.0.0.1") -> TestClient:

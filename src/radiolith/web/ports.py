@@ -13,6 +13,7 @@ from radiolith.archive.associations import Associations
 from radiolith.archive.ports import Archive
 from radiolith.config import Settings
 from radiolith.model import Principal
+from radiolith.policies.traffic import Traffic
 
 
 class Identities(Protocol):
@@ -54,3 +55,4 @@ class Inside:
     settings: Settings
     condition: Condition
     associations: Associations
+    traffic: Traffic
