@@ -78,10 +78,11 @@ def test_what_leaves_the_tables_leaves_the_statement(monkeypatch: pytest.MonkeyP
 
 
 def test_a_service_that_is_added_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    availability = sopclasses.INSTANCE_AVAILABILITY
-    monkeypatch.setitem(served.SERVICES, (0x0140, availability), served.echo)
+    performed = "1.2.840.10008.3.1.2.3.3"
+    monkeypatch.setitem(served.SERVICES, (0x0140, performed), served.echo)
     found = markdown(statement(declared()))
-    assert "| Instance Availability Notification | 1.2.840.10008.5.1.4.33 | N-CREATE | N | Y |" in found
+    assert f"| Modality Performed Procedure Step | {performed} | N-CREATE | N | Y |" in found
+    assert "| Instance Availability Notification | 1.2.840.10008.5.1.4.33 | N-CREATE | Y | Y |" in found
 
 
 def test_settings_show_in_the_statement(now: Declared) -> None:

@@ -16,8 +16,9 @@ import structlog
 
 from radiolith.archive.ports import CommitmentResult
 from radiolith.archive.reading import PIECE, Reading
-from radiolith.index import audit, commitments, instances
+from radiolith.index import audit, commitments, instances, peer_reports
 from radiolith.index.database import Database
+from radiolith.index.peer_reports import Addressee, Kind, PeerReport, State
 from radiolith.model import (
     AuditEvent,
     Conflict,
@@ -34,6 +35,7 @@ from radiolith.trust.audit import ReadAudit
 
 ITEMS = 200_000  # instances of one study or series; a held row is about 1 KiB
 STALE = 60_000_000  # microseconds
+GRACE = 6_000_000  # microseconds for whoever was asked to report on the association of the request
 NO_SUCH_INSTANCE, CLASS_CONFLICT, PROCESSING_FAILURE = 0x0112, 0x0119, 0x0110  # PS3.4 J.3.3, failure reasons
 log = structlog.get_logger()
 
@@ -41,7 +43,7 @@ log = structlog.get_logger()
 class Commitment:
     def __init__(self, database: Database, reading: Reading, trail: ReadAudit, clock: Callable[[], int]):
         self._database, self._reading, self._trail, self._clock = database, reading, trail, clock
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[tuple[int, str], asyncio.Task[None]] = {}
 
     async def items(self, principal: Principal, study: str, series: str = "") -> list[tuple[str, str]]:
         """(SOP class, SOP instance) of what a request for a whole study or series means. Raises NotFound when nothing.
@@ -66,8 +68,13 @@ class Commitment:
         await self._trail.note(principal, study, "commitment items", len(found), action="commitment")
         return list(dict.fromkeys((held.sop_class, held.identity.sop) for held in found))
 
-    async def request(self, principal: Principal, transaction_uid: str, items: list[tuple[str, str]]) -> None:
-        """Begin to verify (SOP class, SOP instance) pairs; idempotent. Raises Conflict for a UID used for other items."""
+    async def request(
+        self, principal: Principal, transaction_uid: str, items: list[tuple[str, str]], to: Addressee | None = None
+    ) -> None:
+        """Begin to verify (SOP class, SOP instance) pairs; idempotent. Raises Conflict for a UID used for other items.
+
+        to: who is told the result by us, every time it asks (`jobs.reports`); None asks for it itself.
+        """
         require(principal, Action.COMMIT)
         now, tenant = self._clock(), principal.tenant.id
 
@@ -77,12 +84,13 @@ class Commitment:
                     tx,
                     [AuditEvent(now, tenant, principal.name, "commitment", count=len(items), detail=transaction_uid)],
                 )
-                if commitments.add(tx, tenant, transaction_uid, now, items):
-                    return True
-                held = commitments.get(tx, tenant, transaction_uid)
+                new = commitments.add(tx, tenant, transaction_uid, now, items)
+                held = None if new else commitments.get(tx, tenant, transaction_uid)
                 if held and held.items != [list(item) for item in items]:
                     raise Conflict("this transaction UID belongs to another request")
-                return False
+                if to is not None:
+                    peer_reports.put(tx, tenant, (Kind.COMMITMENT, transaction_uid), to, (now, now + GRACE))
+                return new
 
         if await self._reading.run(add):
             self._begin(tenant, transaction_uid, items)
@@ -110,6 +118,42 @@ class Commitment:
             tuple((sop_class, sop, reason) for sop_class, sop, reason in found.result["failed"]),
         )
 
+    # ------------------------------------------------------------ telling it
+
+    async def settled(self, principal: Principal, transaction_uid: str, seconds: float) -> CommitmentResult | None:
+        """The result of a request that this process verifies, waited for; what `result` gives when time is up."""
+        task = self._tasks.get((principal.tenant.id, transaction_uid))
+        if task is not None:
+            await asyncio.wait({task}, timeout=seconds)
+        return await self.result(principal, transaction_uid)
+
+    async def take_report(
+        self, principal: Principal, transaction_uid: str, aet: str, microseconds: int
+    ) -> PeerReport | None:
+        """Take up the report that a request ordered, for so long; None when somebody else sends it, or has sent it."""
+        require(principal, Action.COMMIT)
+
+        def claim() -> PeerReport | None:
+            with self._database.write() as tx:
+                found = peer_reports.find(tx, principal.tenant.id, (Kind.COMMITMENT, transaction_uid), aet)
+                return peer_reports.claim(tx, found, self._clock() + microseconds) if found else None
+
+        return await self._reading.run(claim)
+
+    async def reported(self, taken: PeerReport, said: str = "") -> None:
+        """The peer has taken the report, or not, and why: then it is due again at once."""
+
+        def leave() -> None:
+            with self._database.write() as tx:
+                peer_reports.leave(tx, taken, State.WAITING if said else State.REPORTED, said, self._clock())
+
+        await self._reading.run(leave)
+
+    async def told_available(self, principal: Principal, study: str) -> None:
+        """Somebody else says that it has a study (PS3.4 annex R): on record when this returns, and that is all."""
+        require(principal, Action.COMMIT)
+        await self._trail.note(principal, study, "available elsewhere", 1, action="notification")
+
     async def resume(self) -> None:
         """Take over what a dead process left; called by the jobs process."""
 
@@ -123,7 +167,7 @@ class Commitment:
     async def idle(self) -> None:
         """Until every request that this process has begun to verify is answered, or given up."""
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def _take_over(self, request: commitments.Request) -> None:
         now = self._clock()
@@ -138,9 +182,9 @@ class Commitment:
             self._begin(request.tenant_id, request.transaction_uid, [(a, b) for a, b in request.items])
 
     def _begin(self, tenant: int, transaction_uid: str, items: list[tuple[str, str]]) -> None:
-        task = asyncio.ensure_future(self._verify(tenant, transaction_uid, items))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        key = (tenant, transaction_uid)
+        task = self._tasks[key] = asyncio.ensure_future(self._verify(tenant, transaction_uid, items))
+        task.add_done_callback(lambda done: self._tasks.pop(key, None) if self._tasks.get(key) is done else None)
 
     async def _verify(self, tenant: int, transaction_uid: str, items: list[tuple[str, str]]) -> None:
         committed: list[tuple[str, str]] = []

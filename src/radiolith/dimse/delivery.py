@@ -21,10 +21,10 @@ from typing import Generic, TypeVar
 from radiolith.archive.outbox import Priority, Result, Transfer, Why
 from radiolith.archive.ports import Archive
 from radiolith.archive.retrieve import Retrieve
-from radiolith.dimse import asking_commitment, suboperations
-from radiolith.dimse.asking_commitment import Report, Reported
+from radiolith.dimse import asking_commitment, committed, suboperations
 from radiolith.dimse.association import Wanted
 from radiolith.dimse.commands import FIELD, Plain
+from radiolith.dimse.committed import Report, Reported
 from radiolith.dimse.items import CONTEXTS_MAX
 from radiolith.dimse.operation import Operation
 from radiolith.dimse.scu import Association, NothingAccepted, Ours, Target, connect
@@ -229,7 +229,7 @@ class DimseDelivery:
         target, ours = self._target(peer), self._ours(transfer, peer)
         async with connect(target, asking_commitment.wanted(), title, ours) as association:
             exchange = association.exchange
-            serve = asking_commitment.serving(reported)
+            serve = committed.serving(reported)
             exchange.served = {**exchange.served, (FIELD["N-EVENT-REPORT-RQ"], STORAGE_COMMITMENT): serve}
             await asking_commitment.ask(association, transaction_uid, references)
             with suppress(TimeoutError):

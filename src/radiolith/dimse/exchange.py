@@ -142,6 +142,7 @@ class Exchange:
         self._message: Receiving | None = None  # whose data set is arriving
         self._operations: dict[int, Operation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._behind: set[asyncio.Task[None]] = set()  # work after an answer: no reason to keep an association
         self._responses: dict[int, Responses] = {}
         self._storing = 0  # objects being received, or received and not answered
         self._settled: asyncio.Future[None] | None = None
@@ -194,11 +195,12 @@ class Exchange:
             responses.end(why)
         for operation in self._operations.values():
             operation.cancelled = True
-        for task in self._tasks:
+        under_way = self._tasks | self._behind
+        for task in under_way:
             task.cancel()
         await self.drop()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if under_way:
+            await asyncio.wait(under_way)
 
     async def drop(self) -> None:
         """The rest of the message under way will not come: nothing of it stays, and it is not answered."""
@@ -285,6 +287,18 @@ class Exchange:
             self._told(operation.command, operation.status)
             if self._operations.get(operation.command.message_id) is operation:
                 del self._operations[operation.command.message_id]
+        if operation.behind is not None and len(self._behind) < OPERATIONS_MAX:
+            task = self._loop.create_task(self._go_on(operation, operation.behind))
+            self._behind.add(task)
+            task.add_done_callback(self._behind.discard)
+
+    @staticmethod
+    async def _go_on(operation: Operation, behind: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await behind()
+        except Exception as failure:
+            if not isinstance(failure, Failure | OutOfTurn):
+                log.exception("work behind an answer failed", operation=operation.command.name)
 
     def _served(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

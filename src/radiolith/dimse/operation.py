@@ -6,7 +6,7 @@ a socket.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,8 @@ class Caller:
 class Operation:
     """`data`: the whole data set of the request, b'' where it has none. `contexts`: all of the association.
 
-    `cancelled` turns true when the peer says so; `status` is that of the last response.
+    `cancelled` turns true when the peer says so; `status` is that of the last response. `behind`: set by a service that has
+    more to do once it has answered; nobody waits for that, and it ends with the association.
     """
 
     archive: Archive
@@ -54,6 +55,7 @@ class Operation:
     moving: Moving | None = None  # of the process; None where nothing can be sent
     cancelled: bool = False
     status: int = -1
+    behind: Callable[[], Awaitable[None]] | None = None
 
     def respond(self, status: int, data: bytes | None = None, **fields: Plain) -> None:
         """Send a response; nothing happens when the association is over."""

@@ -53,6 +53,11 @@ class Sender:
         else:
             self._wire.write(self._layer.send_data(parts))
 
+    @property
+    def answered_here(self) -> bool:
+        """Whether the peer would still answer: it has not asked for the end of the association."""
+        return self.open and not self._layer.owes_release_reply
+
     async def drain(self) -> None:
         """Wait until the peer has taken enough of what was sent."""
         await self._wire.drain()
@@ -71,6 +76,16 @@ class Sender:
         waiting: asyncio.Future[Command] = asyncio.get_running_loop().create_future()
         self._answers[message_id] = waiting
         return waiting
+
+    async def ask(self, context_id: int, command: Command, data: bytes | None, seconds: float) -> Command:
+        """A request with one response that has no data set. Raises Lost, TimeoutError."""
+        answer = self.expect(command.message_id)
+        try:
+            self.send(context_id, command, data)
+            async with asyncio.timeout(seconds):
+                return await answer
+        finally:
+            self._answers.pop(command.message_id, None)
 
     def answered(self, command: Command) -> bool:
         """A response came in; whether somebody waited for it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from radiolith.dimse import getting, infomodels, moving, querying, sopclasses
+from radiolith.dimse import availability, committed, committing, getting, infomodels, moving, querying, sopclasses
 from radiolith.dimse.association import Accepts, Context, Offer
 from radiolith.dimse.commands import FIELD, Command
 from radiolith.dimse.items import Window
@@ -36,6 +36,9 @@ SERVICES: dict[tuple[int, str], Serve] = {
     **{(FIELD["C-FIND-RQ"], sop_class): querying.serve for sop_class in _FINDS},
     **{(FIELD["C-GET-RQ"], sop_class): getting.serve for sop_class in _GETS},
     **{(FIELD["C-MOVE-RQ"], sop_class): moving.serve for sop_class in _MOVES},
+    (FIELD["N-ACTION-RQ"], sopclasses.STORAGE_COMMITMENT): committing.serve,
+    (FIELD["N-EVENT-REPORT-RQ"], sopclasses.STORAGE_COMMITMENT): committed.serving(committed.to_outbox),
+    (FIELD["N-CREATE-RQ"], sopclasses.INSTANCE_AVAILABILITY): availability.serve,
 }
 
 _OTHERS = frozenset(sop_class for _, sop_class in SERVICES)
@@ -65,4 +68,5 @@ def offer(max_length: int, unknown_storage: bool) -> Offer:
     accepts |= {sop_class: plain for _, sop_class in SERVICES}
     accepts |= dict.fromkeys(_FINDS, Accepts(sopclasses.UNCOMPRESSED, extended=infomodels.answer_query))
     accepts |= dict.fromkeys(_MOVES + _GETS, Accepts(sopclasses.UNCOMPRESSED, extended=infomodels.answer_retrieval))
+    accepts[sopclasses.STORAGE_COMMITMENT] = Accepts(sopclasses.UNCOMPRESSED, scp=True, scu=True)  # we ask others too
     return Offer(accepts, storage if unknown_storage else None, max_length, WINDOW)
