@@ -14,13 +14,16 @@ from radiolith.cli import (
     conformance,
     console,
     demo,
+    devices,
     export,
     init,
     logs,
+    outbox,
     peer,
     quarantine,
     query,
     retrieval,
+    route,
     send,
     serve,
     status,
@@ -52,6 +55,9 @@ app.command("find")(query.find)
 app.command("get")(retrieval.get)
 app.command("move")(retrieval.move)
 app.command("send")(send.send)
+app.add_typer(outbox.app, name="outbox")
+app.add_typer(route.app, name="route")
+app.command("devices")(devices.devices)
 app.add_typer(peer.app, name="peer")
 app.add_typer(token.app, name="token")
 app.add_typer(user.app, name="user")

@@ -19,7 +19,7 @@ def _home(context: typer.Context, home: options.Home) -> None:
 
 
 @app.command()
-def add(
+def add(  # noqa: PLR0913 - one parameter an option
     context: typer.Context,
     name: Name,
     aet: Annotated[
@@ -28,12 +28,24 @@ def add(
     address: Annotated[str, typer.Option("--address", metavar="HOST", help="Its host name or IP address.")],
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Its TCP port.")],
     tls: Annotated[bool, typer.Option("--tls", help="It speaks DICOM over TLS.")] = False,
+    commitment: Annotated[
+        bool,
+        typer.Option("--commitment", help="What is sent to it counts as delivered when it has committed to keep it."),
+    ] = False,
+    complete_after: Annotated[
+        int | None,
+        typer.Option(
+            "--complete-after", metavar="SECONDS", min=1, max=86_400, help="A study from it is complete then."
+        ),
+    ] = None,
 ) -> None:
     """Add a node."""
     from radiolith.home import open_home
 
     with open_home(context.obj) as home:
         about: dict[str, object] = {"aet": aet, "address": address, "port": port, "tls": tls}
+        about |= {"commitment": True} if commitment else {}
+        about |= {"quiet": complete_after} if complete_after else {}
         home.run(home.accounts.add_peer(home.principal, name, about))
     console.say(f"{name} is {aet} at {address}:{port}{' with TLS' if tls else ''}.")
 
@@ -45,7 +57,7 @@ def list_(context: typer.Context, as_json: options.AsJson = False) -> None:
 
     with open_home(context.obj) as home:
         peers = home.run(home.accounts.peers(home.principal))
-    fields = ("aet", "address", "port", "tls")
+    fields = ("aet", "address", "port", "tls", "commitment", "quiet")
     rows = [{"name": peer.name} | {field: peer.more.get(field) for field in fields} for peer in peers]
     if as_json:
         console.give_json(rows)
