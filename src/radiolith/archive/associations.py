@@ -88,8 +88,13 @@ def is_problem(trace: Trace) -> bool:
         not str(trace.get("outcome", "")).startswith("accepted")
         or not _accepted(trace)
         or trace.get("end") != "released"
-        or any(_failed(status) for _, status, _ in _operations(trace))
+        or bool(failures(trace))
     )
+
+
+def failures(trace: Trace) -> list[str]:
+    """'C-MOVE A801': the answers that said no."""
+    return [f"{operation} {status}" for operation, status, _ in _operations(trace) if _failed(status)]
 
 
 def _failed(status: str) -> bool:

@@ -34,7 +34,7 @@ def associations(
     if as_json:
         console.give_json([_plain(each) for each in found])
         return
-    columns = ("id", "when", "from", "to", "address", "requests", "outcome", "end")
+    columns = ("id", "when (UTC)", "from, to, address", "requests", "what happened")
     console.give_table(columns, [_line(each) for each in found], "No device has called yet.")
     if any(each.hints for each in found):
         console.say("\nWhat to do: radiolith associations show ID")
@@ -63,10 +63,16 @@ def _plain(found: Association) -> dict[str, Any]:
 
 
 def _line(found: Association) -> tuple[object, ...]:
+    from radiolith.archive.associations import failures
+
     trace = found.trace
     count = sum(each["count"] for each in trace["operations"])
-    when = _moment(trace["at"])
-    return found.id, when, trace["calling"], trace["called"], trace["address"], count, trace["outcome"], trace["end"]
+    who = f"{trace['calling'] or '?'} to {trace['called'] or '?'}, {trace['address']}"
+    happened = dict.fromkeys((trace["outcome"], trace["end"]))
+    if trace.get("rejection"):
+        happened.pop("rejected", None)  # the outcome has it with its reason
+    words = "; ".join([*failures(trace), *happened])
+    return found.id, _moment(trace["at"]), who, count, words
 
 
 def described(found: Association) -> list[str]:
@@ -75,7 +81,7 @@ def described(found: Association) -> list[str]:
     seconds = max(0, trace["ended_at"] - trace["at"]) / 1_000_000
     largest = trace["pdu_bytes"]
     lines = [
-        f"{trace['calling'] or 'nobody'} at {trace['address']} called {trace['called'] or 'nothing'}, {_moment(trace['at'])}",
+        f"{trace['calling'] or 'nobody'} at {trace['address']} called {trace['called'] or 'nothing'}, {_moment(trace['at'])} UTC",
         f"  outcome      {trace['outcome']}",
         *([f"  rejection    {trace['rejection']}"] if trace.get("rejection") else []),
         f"  end          {trace['end']}, after {seconds:.3f} s and {console.bytes_in_words(trace['received_bytes'])}",
@@ -95,4 +101,4 @@ def described(found: Association) -> list[str]:
 
 
 def _moment(at: int) -> str:
-    return datetime.fromtimestamp(at // 1_000_000, UTC).isoformat()
+    return datetime.fromtimestamp(at // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
