@@ -24,14 +24,12 @@ import uvloop
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
-from radiolith import config, metrics, serving
+from radiolith import config, dicomnode, metrics, serving
 from radiolith.archive.verify import Verify
 from radiolith.codecs.sandbox import Decoders, Zygote, start_zygote
 from radiolith.config import Settings
 from radiolith.dicomweb.routes import Edge, Options
-from radiolith.dimse import services
-from radiolith.dimse.server import Node as Associations
-from radiolith.dimse.server import Server, Terms
+from radiolith.dimse.server import Server
 from radiolith.graph import Graph, build, no_decoders, settled
 from radiolith.home import (
     Home,
@@ -51,8 +49,6 @@ from radiolith.model import BadInput, Unavailable
 from radiolith.storage.blobs import microseconds
 from radiolith.storage.cache import Cache
 from radiolith.storage.tiers import open_backend
-from radiolith.traces import Ring
-from radiolith.trust.devices import Devices, titles
 from radiolith.trust.keys import read_root_key
 from radiolith.web.ports import Inside
 from radiolith.web.routes import routes
@@ -275,7 +271,7 @@ def _worker(node: Node, number: int) -> int:
         graph = build(node.settings, f"worker {number}", node.decode, node.cache())
         # What a predecessor of ours left when it was killed.
         await asyncio.to_thread(graph.rebuild.recover, settled(graph.settings))
-        dicom = _dicom(node, graph, number)
+        dicom = dicomnode.server(graph, near=node.near)
         server = Web(
             uvicorn.Config(
                 Site(graph), log_config=None, access_log=False, lifespan="off", http=BoundedHead, ws="none",
@@ -297,16 +293,6 @@ def _worker(node: Node, number: int) -> int:
     return 0
 
 
-def _dicom(node: Node, graph: Graph, number: int) -> Server:
-    """The DICOM edge of a worker."""
-    dimse = node.settings.dimse
-    devices = Devices(graph.database, titles(dimse), node.near)
-    terms = Terms(dimse.associations, dimse.associations_per_address, dimse.pdu_bytes, dimse.idle_seconds)
-    offer = services.offer(dimse.pdu_bytes, dimse.unknown_classes)
-    ring = Ring(node.settings.home, f"worker {number}")
-    return Server(Associations(graph.archive, (devices, graph.identities), offer, terms, microseconds), ring.append)
-
-
 def _jobs(node: Node, row: int) -> int:
     metrics.use_row(row)
 
@@ -323,7 +309,13 @@ def _jobs(node: Node, row: int) -> int:
             microseconds, name,
         )  # fmt: skip
         try:
-            await asyncio.gather(Housekeeping(parts).run(stop), graph.traffic.following.run(stop))
+            runners = (
+                Housekeeping(parts),
+                graph.traffic.following,
+                dicomnode.runner(graph),
+                dicomnode.reports(graph),
+            )
+            await asyncio.gather(*(runner.run(stop) for runner in runners))
         finally:
             await graph.close()
 
