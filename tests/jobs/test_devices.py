@@ -47,7 +47,7 @@ def test_gaps_in_instance_numbers_until_they_are_closed(ward: Ward) -> None:
     assert gap.said == "series 1.2.1: instance numbers 4 to 5, 7 are missing between 1 and 10"
     ward.send("1.2", [4, 5])
     (gap,) = noticed(ward)
-    assert "numbers 7 are missing" in gap.said
+    assert "number 7 is missing" in gap.said
     ward.send("1.2", [7], source=Source("stow", "gateway", ""))  # whoever sent the rest
     assert noticed(ward) == []
     assert [one.kind for one in noticed(ward, settled=True)] == [Oddity.GAP]

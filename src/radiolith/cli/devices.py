@@ -39,10 +39,9 @@ def devices(
     console.give_table(columns, rows, "No device has sent anything yet.")
     if odd:
         console.say()
-        lines = [
-            (one.peer, _moment(one.at), one.said, _moment(one.settled_at) if one.settled_at else "") for one in odd
-        ]
-        console.give_table(("name", "noticed", "what", "settled"), lines, "")
+    for one in odd:
+        settled = f" (settled {_moment(one.settled_at)})" if one.settled_at else ""
+        console.say(f"{_moment(one.at)}  {one.peer}: {one.said}{settled}")
 
 
 def _device(one: Device) -> dict[str, Any]:

@@ -136,4 +136,5 @@ def gaps(found: list[tuple[int, int]], missing: int, first: int, last: int) -> s
     runs = ", ".join(str(low) if low == high else f"{low} to {high}" for low, high in found)
     more = missing - sum(high - low + 1 for low, high in found)
     others = f" and {more} others" if more > 0 else ""
-    return f"instance numbers {runs}{others} are missing between {first} and {last}"
+    which = f"number {runs} is" if missing == 1 else f"numbers {runs}{others} are"
+    return f"instance {which} missing between {first} and {last}"
