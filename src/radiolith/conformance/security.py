@@ -27,7 +27,7 @@ def section(declared: Declared) -> Section:
     transport = (
         f"DIMSE over TLS is set by {', '.join(f'`dimse.{each}`' for each in tls)}."
         if tls
-        else "DIMSE is not spoken over TLS by this version: no BCP 195 profile is claimed."
+        else "No setting switches TLS on for associations that are accepted: no BCP 195 profile is claimed."
     )
     identity = (
         "User identity negotiation: a user name with a passcode (type 2) and a JSON web token (type 5, a token of the"
