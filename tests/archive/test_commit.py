@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from radiolith import app
-from radiolith.archive import commit
+from radiolith.archive import commit, remove
 from radiolith.archive.commit import PATIENT_TASKS
 from radiolith.model import NoSpace, NotFound, Outcome, Receipt
 from radiolith.storage.backends.segment_file import FileStream
+from radiolith.storage.drafts import Draft
 from tests.archive.homes import STOW, opened, principal, store
 from tests.archive.objects import Made, numbered
 
@@ -103,3 +104,44 @@ async def test_a_batch_waits_for_company(tmp_path: Path, monkeypatch: pytest.Mon
 async def test_a_batch_that_nobody_asks_for_waits_only_so_long(tmp_path: Path) -> None:
     async with opened(tmp_path / "home") as graph, asyncio.timeout(30):
         assert (await (await _sent(graph, 1))).outcome is Outcome.STORED
+
+
+async def test_a_large_rejection_goes_on_a_few_facts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once they would fill the pool, and the event loop would write them to the disk itself."""
+    monkeypatch.setattr(remove, "ITEMS", 1)
+    monkeypatch.setattr(remove, "UNDER_WAY", 2)
+    futures: list[asyncio.Future[Any]] = []
+    most = 0
+    async with opened(tmp_path / "home") as graph, asyncio.timeout(30):
+        asked = [await _sent(graph, number) for number in range(9)]
+        await asyncio.gather(*asked)
+        real = graph.committer.fact
+
+        def counted(*arguments: Any) -> Any:
+            nonlocal most
+            futures.append(real(*arguments))
+            most = max(most, sum(not future.done() for future in futures))
+            return futures[-1]
+
+        monkeypatch.setattr(graph.committer, "fact", counted)
+        assert await graph.archive.remove.reject(principal(graph), "1.7", reason="113001") == 9
+        with pytest.raises(NotFound):
+            await graph.archive.retrieve.locate(principal(graph), "1.7")
+        assert await graph.archive.remove.restore(principal(graph), "1.7") == 9
+        assert len(await graph.archive.retrieve.locate(principal(graph), "1.7")) == 9
+    assert most == 2
+
+
+async def test_a_fact_that_finds_no_room_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(tmp_path / "home") as graph:
+        free, real = graph.store._pool.free, Draft._seal_chunk
+
+        def full(draft: Draft, plain: Any, *, last: bool) -> None:
+            if draft._held:
+                raise NoSpace("full")
+            real(draft, plain, last=last)
+
+        with monkeypatch.context() as now, pytest.raises(NoSpace):
+            now.setattr(Draft, "_seal_chunk", full)
+            await graph.accounts.add_peer(principal(graph), "far", {"aet": "X" * 200_000})
+        assert graph.store._pool.free == free

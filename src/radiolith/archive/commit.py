@@ -28,7 +28,7 @@ from radiolith.archive.tasks import (
     QuarantineTask,
     Settled,
     Task,
-    fact_payload,
+    fact_draft,
     is_indexed,
 )
 from radiolith.index import audit, facts, instances, quarantine, segments
@@ -39,7 +39,6 @@ from radiolith.model import (
     Blob,
     Fact,
     Failure,
-    Kind,
     Outcome,
     Place,
     Scope,
@@ -130,8 +129,7 @@ class Committer:
         self, fact: Fact, label: Label | None = None, events: Sequence[AuditEvent] = ()
     ) -> asyncio.Future[Settled]:
         """Write a decision to the log and apply it, in one batch with everything else."""
-        draft = self._store.begin(fact.tenant, Kind.FACT)
-        draft.write(fact_payload(fact))
+        draft = fact_draft(self._store, fact)
         return self.submit(FactTask(draft, label or (fact.tenant, FACTS, ""), fact, tuple(events)))
 
     async def stop(self) -> None:
@@ -317,8 +315,7 @@ class Committer:
     def _sealed_fact(self, fact: Fact) -> Draft:
         label = (fact.tenant, FACTS, "")
         scope = self._keys.scopes([label])[label]
-        draft = self._store.begin(fact.tenant, Kind.FACT)
-        draft.write(fact_payload(fact))
+        draft = fact_draft(self._store, fact)
         draft.seal(scope, self._keys.wrap(fact.tenant, scope, draft.key), FACT_META)
         return draft
 

@@ -7,10 +7,13 @@ the same ones.
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Iterator
 
 from radiolith.archive.deciding import Deciding
 from radiolith.archive.ports import Rejected
+from radiolith.archive.tasks import Settled
 from radiolith.index import instances
 from radiolith.index.session import Reader
 from radiolith.model import BadInput, Identity, NotFound, Principal
@@ -26,6 +29,7 @@ REASONS = {
 """Key Object Selection document titles, PS3.16 CID 7011, as IHE RAD IOCM uses them."""
 
 ITEMS = 1_000  # instances one fact names; a larger study takes several, each whole in itself
+UNDER_WAY = 4  # facts of one decision on their way to the disk, 150 KB each: others go on meanwhile
 
 
 class Remove:
@@ -72,17 +76,14 @@ class Remove:
         study = identities[0].study
         scope = (STUDY if study else NONPATIENT, study)
         detail = str(body.get("reason", ""))
-        waiting = [
-            self._deciding.decide(
-                principal,
-                (kind, body | {"items": [[i.study, i.series, i.sop] for i in items]}),
-                scope,
-                (kind, len(items), detail),
-            )
-            for items in _slices(identities)
-        ]
-        for future in waiting:
-            await future
+        waiting: deque[asyncio.Future[Settled]] = deque()
+        for items in _slices(identities):
+            if len(waiting) == UNDER_WAY:
+                await waiting.popleft()
+            named = body | {"items": [[i.study, i.series, i.sop] for i in items]}
+            waiting.append(self._deciding.decide(principal, (kind, named), scope, (kind, len(items), detail)))
+        while waiting:
+            await waiting.popleft()
         return len(identities)
 
     async def rejected(self, principal: Principal, limit: int = 100, after: str = "") -> list[Rejected]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from radiolith.index import facts, quarantine
 from radiolith.index.identities import present
 from radiolith.index.session import Reader
-from radiolith.model import AuditEvent, Fact, Held, Incoming, Outcome
-from radiolith.storage.blobs import Draft
+from radiolith.model import AuditEvent, Fact, Failure, Held, Incoming, Kind, Outcome
+from radiolith.storage.blobs import Draft, Log
 from radiolith.trust.keys import Label
 
 
@@ -63,6 +63,17 @@ class Settled:
 def fact_payload(fact: Fact) -> bytes:
     body = {"kind": fact.kind, "at": fact.at, "by": fact.by, "body": fact.body}
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def fact_draft(store: Log, fact: Fact) -> Draft:
+    """The draft of its record. Raises NoSpace, Unavailable; nothing is held then."""
+    draft = store.begin(fact.tenant, Kind.FACT)
+    try:
+        draft.write(fact_payload(fact))
+    except Failure:
+        draft.discard()
+        raise
+    return draft
 
 
 def load_fact(tenant: bytes, payload: bytes) -> Fact:
