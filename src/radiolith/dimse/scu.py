@@ -257,9 +257,9 @@ class Association:
                 await self._accepted(event)
             case AssociateReject():
                 text = association.reject_text(event)
-                self._end(f"rejected ({text})")
                 if not self._answer.done():
                     self._answer.set_exception(AssociationRejected(f"{self.target} rejected the association ({text})"))
+                self._end(f"rejected ({text})")
             case Released():
                 self._released.set()
                 self._end(_OVER)
@@ -269,10 +269,13 @@ class Association:
                     self._end("the peer ended the association (A-RELEASE)")
                 if self._layer.owes_release_reply:
                     self._wire.write([self._layer.send_release_reply()])
+                if not event.collision:
+                    await self.exchange.end(self._why)  # the peer may keep the connection open
             case Aborted():
                 source = {0: "service-user", 2: "service-provider"}.get(event.source, "")
                 peer = event.cause in (Cause.PEER_USER, Cause.PEER_PROVIDER)
                 self._end(f"{event.text} (A-ABORT, {source}, reason {event.reason})" if peer else event.text)
+                await self.exchange.end(self._why)
             case _:
                 pass
 
