@@ -23,8 +23,8 @@ from radiolith.model import Level, Query
 from radiolith.storage.blobs import microseconds
 from radiolith.trust.devices import Devices
 from tests.archive.homes import opened, principal
+from tests.dimse.speaker import AET
 
-AET = "RADIOLITH"
 TERMS = Terms(200, 200, 256 << 10, 300)
 T = TypeVar("T")
 

@@ -13,8 +13,9 @@ from radiolith.dimse.messages import message
 from radiolith.dimse.pdu import AssociateRequest, Pdu, ReleaseRequest, decode, encode
 from tests.archive.objects import EXPLICIT, RAW
 from tests.dimse.samples import IMPLICIT_LE, VERIFICATION
-from tests.dimse.served import AET
 
+AET = "RADIOLITH"
+"""Whom every association here calls, unless it says otherwise."""
 CONTEXTS = (Wanted(VERIFICATION, (IMPLICIT_LE,)), Wanted(RAW, (EXPLICIT,)))
 """Context 1 and 3 of every association here, unless others are given."""
 ECHO_ID, STORE_ID = 1, 3

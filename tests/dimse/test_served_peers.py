@@ -35,8 +35,8 @@ from tests.archive.homes import principal
 from tests.archive.objects import EXPLICIT, RAW, Made, numbered
 from tests.dimse.keys import encoded, keys
 from tests.dimse.peers import program
-from tests.dimse.served import AET, Served, Setting, served
-from tests.dimse.speaker import CONTEXTS, STORE_ID, Speaker, echo, store
+from tests.dimse.served import Served, Setting, served
+from tests.dimse.speaker import AET, CONTEXTS, STORE_ID, Speaker, echo, store
 
 CALLED, CALLING, IDENTITY = AssociateReject(1, 1, 7), AssociateReject(1, 1, 3), AssociateReject(1, 2, 1)
 NODELAY = ({}, {"TCP_NODELAY": "1"})

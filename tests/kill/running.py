@@ -233,7 +233,12 @@ def dataset_of(file: bytes) -> bytes:
 
 
 class Client:
-    """tests/kill/client.py as a process, and its list."""
+    """tests/kill/client.py as a process, and its list. `large`: the share of large objects among those it sends."""
+
+    large = 0.05
+
+    def command(self) -> tuple[str, ...]:
+        return sys.executable, "-m", "tests.kill.client", self.server.address, self.server.token
 
     def __init__(self, server: Server, seed: int, notes: Path):
         self.server, self.seed, self.notes = server, seed, notes
@@ -241,9 +246,8 @@ class Client:
 
     def start(self) -> None:
         first = max(self.sent(), default=-1) + 1
-        command = (sys.executable, "-m", "tests.kill.client", self.server.address, self.server.token)
         self.process = subprocess.Popen(
-            (*command, str(self.seed), str(first), str(self.notes)),
+            (*self.command(), str(self.seed), str(first), str(self.notes)),
             stdin=subprocess.PIPE,
             cwd=PROJECT,
             env=environment(),
@@ -275,7 +279,7 @@ class Client:
         every acknowledged one is shown. How many were read."""
         sent = {n for n in self.sent() if n >= since}
         acknowledged = {n for n in self.acknowledged() if n >= since}
-        made = {number: numbered(self.seed, number) for number in sorted(sent)}
+        made = {number: numbered(self.seed, number, large=self.large) for number in sorted(sent)}
         shown: set[tuple[str, str, str]] = set()
         for study in sorted({one[0] for one in made.values()}):
             shown |= {(study, *rest) for rest in self.server.instances(study)}

@@ -53,7 +53,11 @@ class Campaign:
         """Let the first worker that comes 1 to 12 steps further kill `target`; its row as it was left."""
         self.before = self.steps.rows()
         workers = [row for name, row in self.before.items() if name.startswith("worker")]
-        pids = {"group": -self.server.pid, "worker": 0, "parent": self.server.pid, "jobs": self.before["jobs"].pid}
+        if target == "jobs":
+            wait(lambda: "jobs" in self.steps.rows(), "the jobs process to begin")
+            self.before = self.steps.rows()
+        jobs = self.before["jobs"].pid if target == "jobs" else 0
+        pids = {"group": -self.server.pid, "worker": 0, "parent": self.server.pid, "jobs": jobs}
         for row in workers:
             self.steps.arm(row, row.count + self.rng.randint(1, 12), pids[target])
         wait(lambda: self.hit(workers), f"a step of a worker to come: {self.server.tail()}")
