@@ -1,0 +1,74 @@
+"""`radiolith echo find get move send` and `peer test`, with DCMTK's archive on the other side."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from radiolith.cli import calling, main
+from radiolith.model import BadInput
+from tests.archive.objects import EXPLICIT
+from tests.dimse.peers import dcmqrscp, free_port, storescp
+from tests.dimse.test_delivery import made, written
+
+RUN = CliRunner()
+
+
+async def said(*words: str, code: int = 0) -> str:
+    found = await asyncio.to_thread(RUN.invoke, main.app, list(words))
+    if found.exit_code != code:
+        raise AssertionError(f"{words}: exit code {found.exit_code}\n{found.output}") from found.exception
+    return found.stdout
+
+
+async def test_there_and_back(tmp_path: Path) -> None:
+    objects = [made(number) for number in (1, 2, 3)]
+    files = tmp_path / "files"
+    files.mkdir()
+    for each in objects:
+        (files / f"{each.number}.dcm").write_bytes(each.part10())
+    home, study = ("--home", str(tmp_path / "home")), objects[0].study
+    await said("init", *home)
+    async with storescp(tmp_path / "moved", "+xa") as mover, dcmqrscp(tmp_path / "peer", mover) as target:
+        direct = f"QR@127.0.0.1:{target.port}"
+        await said("peer", *home, "add", "qr", "--aet", "QR", "--address", "127.0.0.1", "--port", str(target.port))
+        assert "QR at 127.0.0.1" in await said("echo", direct, *home)
+        steps = json.loads(await said("peer", *home, "test", "qr", "--json"))
+        assert [(step["name"], step["good"]) for step in steps] == [
+            ("name", True), ("connection", True), ("association", True), ("echo", True),
+        ]  # fmt: skip
+        assert "3 instances sent" in await said("send", "qr", str(files), *home)
+        found = json.loads(await said("find", direct, "PatientID=P1", *home, "--json"))
+        assert [match["0020000D"]["Value"] for match in found] == [[study]]
+        table = await said("find", "qr", "PatientID=P1", "AccessionNumber", *home)
+        assert "AccessionNumber" in table and "A1" in table
+        assert "No matches" in await said("find", "qr", "PatientID=NOBODY", *home)
+        assert "3 instances sent to STORE" in await said("move", "qr", "--study", study, "--to", "STORE", *home)
+        assert "3 instances now in" in await said("get", "qr", "--study", study, "--to", str(tmp_path / "got"), *home)
+        told = json.loads(await said("get", "qr", "--study", study, *home, "--json"))
+        assert (told["completed"], told["failed"], told["status"]) == (3, 0, "0000")
+    expected = {each.sop: (EXPLICIT, each.dataset()) for each in objects}
+    assert written(tmp_path / "moved") == written(tmp_path / "got") == expected
+    async with storescp(tmp_path / "again", "+xa") as target:
+        direct = f"STORE@127.0.0.1:{target.port}"
+        assert json.loads(await said("send", direct, study, *home, "--json"))["sent"] == 3
+        assert json.loads(await said("send", direct, objects[0].series, *home, "--json"))["sent"] == 3
+    assert written(tmp_path / "again") == expected
+    nobody = f"X@127.0.0.1:{free_port()}"
+    told = json.loads(await said("send", nobody, study, *home, "--json", code=1))
+    assert told["sent"] == 0 and "nothing listens there" in told["failed"][0]["reason"]
+    steps = json.loads(await said("peer", *home, "test", "qr", "--json", code=1))
+    assert [(step["name"], step["good"]) for step in steps] == [("name", True), ("connection", False)]
+
+
+def test_what_is_retrieved_is_named_from_the_study_down() -> None:
+    assert calling.named(["1", "2"], None, None) == ("STUDY", {"StudyInstanceUID": "1\\2"})
+    assert calling.named(["1"], ["3", "4"], None)[0] == "SERIES"
+    assert calling.named(["1"], ["3"], ["5"])[0] == "IMAGE"
+    for wrong in ((None, None, None), (["1", "2"], ["3"], None), (["1"], ["3", "4"], ["5"]), (["1"], None, ["5"])):
+        with pytest.raises(BadInput):
+            calling.named(*wrong)
