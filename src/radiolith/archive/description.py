@@ -8,13 +8,14 @@ BLOCK_INSTANCES instances or BLOCK_BYTES of headers.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from radiolith.archive.ports import Stream
-from radiolith.archive.reading import Reading, described_by, is_large, tail_of
+from radiolith.archive.reading import Reading, described_by, is_deflated, is_large, tail_of
 from radiolith.dicom.json import find, to_json
 from radiolith.dicom.json_series import SeriesJson
+from radiolith.dicom.limits import LIMITS, Limits
 from radiolith.dicom.piecewise import bulk_paths, json_pieces, xml_pieces
 from radiolith.dicom.window import Data
 from radiolith.dicom.xml import to_xml
@@ -25,6 +26,8 @@ T = TypeVar("T")
 DOCUMENT_BYTES = 16 << 20  # of metadata that are needed whole: a report to render, a row of a search
 BLOCK_INSTANCES = 64
 BLOCK_BYTES = 2 << 20  # of headers whose JSON is made and sent together; it is about three times as long
+ROW_LIMITS = Limits(elements=20_000)  # of a long header for a row of a search: about 0.3 s
+ROW_INFLATED = 64 << 20  # bytes of a deflated header for a row: about 0.2 s
 _TYPE_BYTES = 256  # of MIME Type of Encapsulated Document; it may have 64 characters
 
 
@@ -43,12 +46,24 @@ class Description:
         )
 
     def row_now(self, held: Held, limit: int) -> bytes:
-        """The JSON for a row of a search, of at most `limit` bytes; not kept, one search would fill the cache."""
+        """The JSON for a row of a search, of at most `limit` bytes; not kept, one search would fill the cache.
+
+        A page may have hundreds of rows: LimitExceeded for a header that takes seconds to walk through as well.
+        """
+        if is_large(held.layout):
+            if is_deflated(held.layout) and described_by(held.layout) > ROW_INFLATED:
+                raise LimitExceeded(f"more than {ROW_INFLATED} bytes would have to be inflated")
+            return self._joined(self._pieces(held, "", "json", ROW_LIMITS), limit)
         return self._bounded(held, "", "json", limit)
 
     def _bounded(self, held: Held, base: str, form: str, limit: int) -> bytes:
+        large = is_large(held.layout)
+        return self._joined(self._pieces(held, base, form) if large else (self._made(held, base, form),), limit)
+
+    @staticmethod
+    def _joined(pieces: Iterable[bytes], limit: int) -> bytes:
         made = bytearray()
-        for piece in self._pieces(held, base, form) if is_large(held.layout) else (self._made(held, base, form),):
+        for piece in pieces:
             made += piece
             if len(made) > limit:
                 raise LimitExceeded(f"the metadata of this object have more than {limit} bytes")
@@ -59,7 +74,7 @@ class Description:
         if not is_large(held.layout):
             yield await self._reading.run(self._kept, held, base, form)
             return
-        async for piece in self._each(self._pieces(held, base, form)):
+        async for piece in self._each(held, self._pieces(held, base, form)):
             if piece:
                 yield piece
 
@@ -76,14 +91,15 @@ class Description:
         make = to_json if form == "json" else to_xml
         return make(header, encoding, bulk_uri=lambda path: base + path, tail=tail)
 
-    def _pieces(self, held: Held, base: str, form: str) -> Iterator[bytes]:
+    def _pieces(self, held: Held, base: str, form: str, limits: Limits = LIMITS) -> Iterator[bytes]:
+        """Reads nothing before the first piece is asked for: that is done in a thread."""
         header, encoding, tail = self._reading.description_now(held)
         make = json_pieces if form == "json" else xml_pieces
-        return make((header, tail), encoding, bulk_uri=lambda path: base + path)
+        yield from make((header, tail), encoding, bulk_uri=lambda path: base + path, limits=limits)
 
-    async def _each(self, blocking: Iterator[T]) -> AsyncIterator[T]:
-        """What a blocking iterator gives, taken in a thread."""
-        while (item := await self._reading.run(next, blocking, None)) is not None:
+    async def _each(self, held: Held, blocking: Iterator[T]) -> AsyncIterator[T]:
+        """What a blocking iterator over the header gives, taken in a thread."""
+        while (item := await self._reading.walk(held, next, blocking, None)) is not None:
             yield item
 
     # ------------------------------------------------------------ a series
@@ -120,14 +136,14 @@ class Description:
 
     async def paths(self, held: Held) -> AsyncIterator[str]:
         """The path of every value that the metadata name by reference, in the order of the elements."""
-        header, encoding, tail = await self._reading.run(self._reading.description_now, held)
-        async for some in self._each(bulk_paths((header, tail), encoding)):
+        header, encoding, tail = await self._reading.walk(held, self._reading.description_now, held)
+        async for some in self._each(held, bulk_paths((header, tail), encoding)):
             for path in some:
                 yield path
 
     async def value(self, held: Held, path: str) -> Stream:
         """The value of an attribute path like '00420011' or '52009229/1/00082112'; NotFound when there is none."""
-        return await self._reading.run(self._value_now, held, path)
+        return await self._reading.walk(held, self._value_now, held, path)
 
     def _value_now(self, held: Held, path: str) -> Stream:
         layout = held.layout

@@ -3,14 +3,15 @@
 Owns: the path from a Held to plaintext: key, range, read-ahead, the second look when a place has moved. Must never:
 authorise or audit (`retrieve` did), or keep a whole object. Limits: pieces of PIECE bytes, one read ahead per stream;
 for metadata a header of up to WHOLE_BYTES is read at once, a longer one through a window; a frame of up to LONG_FRAME is
-read at once, a longer native one in pieces.
+read at once, a longer native one in pieces. Long headers are walked by WALKERS threads of their own: a header of 600,000
+items takes half a minute, and whoever asks for some of them must not take the threads from everybody else.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from radiolith import metrics
@@ -45,6 +46,7 @@ LONG_FRAME = 8 << 20  # bytes from which a native frame is read while it is sent
 FRAME_BYTES = 256 << 20  # largest frame held, for a decoder or because it is encapsulated; `codecs.limits` has the same
 FRAGMENTS = 500_000  # of one value given as a whole, 100 bytes each in memory
 INFLATED_BYTES = 1 << 30  # of a deflated object, read through for one frame: about 4 s
+WALKERS = 2  # threads; walking is all Python, more would only take turns
 
 _ELEMENT_HEADER = 12  # bytes of the longest one
 _ELEMENT_DELIMITER = 8
@@ -55,6 +57,13 @@ class Reading:
 
     def __init__(self, store: Log, keys: Keys, database: Database, threads: Executor):
         self._store, self._keys, self._database, self._threads = store, keys, database, threads
+        self._walkers = ThreadPoolExecutor(WALKERS, thread_name_prefix="header")
+
+    async def walk(self, held: Held, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`run` for what goes through the header of `held`, in a thread for long headers where it has one."""
+        loop = asyncio.get_running_loop()
+        threads = self._walkers if is_large(held.layout) else self._threads
+        return await loop.run_in_executor(threads, lambda: call(*args, **kwargs))
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()

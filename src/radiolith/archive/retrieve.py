@@ -213,7 +213,7 @@ class Retrieve:
         bulk_base: what BulkDataURIs start with, to the last slash; the attribute path follows it. For who needs it
         whole: LimitExceeded beyond DOCUMENT_BYTES of `description`.
         """
-        return await self._reading.run(self._description.whole_now, held, bulk_base, form)
+        return await self._reading.walk(held, self._description.whole_now, held, bulk_base, form)
 
     def metadata_pieces(self, held: Held, bulk_base: str, form: str = "json") -> AsyncIterator[bytes]:
         """The same for who hands it on, however long it is."""
