@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from radiolith.jobs.arrivals import PAST, QUIET, ArrivalWatch
 from radiolith.model import Fact, Source
 from tests.index.conftest import TENANT, fresh  # noqa: F401
 from tests.jobs.arriving import Ward
-from tests.jobs.sending import Killed, Mortal
+from tests.jobs.sending import Killed, Mortal, Overtaken
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -103,6 +105,40 @@ def test_two_nodes_watch_and_it_is_said_once(ward: Ward) -> None:
     ward.now += QUIET
     assert len(first.round()) + len(second.round()) == 4
     assert sorted(ward.complete()) == sorted(set(ward.complete())) and len(ward.complete()) == 4
+
+
+def test_a_node_that_was_overtaken_while_it_read_notes_nothing(ward: Ward) -> None:
+    begin(ward)
+    ward.send("1.2", range(3))
+    slow: Any = Overtaken(ward.database, lambda: ward.watch().round())
+    assert ArrivalWatch(slow, ward.clock).round() == []
+    ward.now += QUIET
+    slow = Overtaken(ward.database, lambda: None)
+    (only,) = ArrivalWatch(slow, ward.clock).round()
+    assert only.instances == 3
+
+
+def test_two_nodes_that_look_at_the_same_moment_say_it_once(fresh: Callable[[str], Database]) -> None:  # noqa: F811
+    """PostgreSQL: the second one has seen that the time is up, and waits for the first one's transaction."""
+    ward = Ward(fresh("postgresql"))
+    watch = begin(ward)
+    ward.send("1.2", range(3))
+    watch.round()
+    ward.now += QUIET
+    second: list[list[arrivals.Completion]] = []
+
+    def look() -> None:
+        with ward.database.write() as tx:
+            second.append(arrivals.complete(tx, ward.now, 10))
+
+    thread = threading.Thread(target=look)
+    with ward.database.write() as tx:
+        assert len(arrivals.complete(tx, ward.now, 10)) == 1
+        thread.start()
+        while tx.one("SELECT 1 FROM pg_locks WHERE NOT granted LIMIT 1") is None:
+            assert thread.is_alive()
+    thread.join()
+    assert second == [[]] and len(ward.complete()) == 1
 
 
 def test_a_peer_may_take_its_own_time(ward: Ward) -> None:

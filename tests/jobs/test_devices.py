@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from radiolith.jobs.habits import DAY, HOUR, KNOWN, LEARNING, MINUTE
 from radiolith.model import Source
 from tests.index.conftest import TENANT, fresh  # noqa: F401
 from tests.jobs.arriving import Ward
-from tests.jobs.sending import Killed, Mortal
+from tests.jobs.sending import Killed, Mortal, Overtaken
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -156,6 +157,14 @@ def test_a_kill_at_any_transaction_counts_every_completion_once(ward: Ward, afte
         pytest.fail("no watch got through alive")
     with ward.database.read() as read:
         assert len(devices.notices(read, TENANT.id, 1000)) == total
+
+
+def test_a_node_that_was_overtaken_while_it_read_counts_nothing(ward: Ward) -> None:
+    ward.send("1.2", range(3))
+    ward.settle(ward.watch().round)
+    slow: Any = Overtaken(ward.database, lambda: ward.devices().round())
+    DeviceWatch(slow, ward.clock, lambda held: "").round()
+    assert (device(ward).studies, device(ward).instances) == (1, 3)
 
 
 def test_notices_come_in_pages(ward: Ward) -> None:

@@ -322,6 +322,26 @@ async def test_a_node_that_lost_its_lease_changes_nothing(pairs: Callable[[], Pa
     pair.agree()
 
 
+async def test_a_long_copy_keeps_the_lease(pairs: Callable[[], Pair]) -> None:
+    pair = pairs()
+    await pair.start()
+    slow, first = await pair.merger()
+    _, second = await pair.merger()
+    begun = pair.ahead
+    taken: list[bool] = []
+
+    def hook(_number: int, name: str) -> None:
+        if name == "part":
+            pair.ahead += LEASE // 12  # some pieces are written with nothing read between them
+            taken.append(second.take())
+
+    slow.store.backend.steps.hook = hook
+    assert pair.round(slow, first) > 0
+    assert pair.ahead - begun > 2 * LEASE and not any(taken)
+    await pair.read()
+    pair.agree()
+
+
 @pytest.mark.parametrize(("first", "stop"), [(4096, 1 << 40), (4096 + 64, 4096 + 65), (4096 + 200, 4096 + 201)])
 async def test_a_damaged_segment_is_left_as_it_is(
     first: int, stop: int, pairs: Callable[[], Pair], monkeypatch: pytest.MonkeyPatch

@@ -26,7 +26,9 @@ MORE = {
     (0x00100010,): [*VALUES[0x00100010,], '""'],
     (0x00200013,): ["1", "3", '""'],
     (0x00080061,): [*VALUES[0x00080061,], '""', "CT\\MR"],
-    (0x00080033,): ["1000-1100", "10", '""'],
+    (0x00080020,): [*VALUES[0x00080020,], "20240101-20240102", "20231231-20240101"],
+    (0x00080023,): ["20240101-20240102", "20231231-20240101", "20240101"],
+    (0x00080033,): ["1000-1100", "101530-2000", "10", '""'],
 }
 
 
@@ -45,6 +47,8 @@ def test_rules_match_what_queries_find(kind: str, fresh: Callable[[str], Databas
     random, values, hits = Random(3), {**VALUES, **MORE}, 0
     for _ in range(rounds):
         paths = random.sample(list(values), random.choice([1, 1, 2, 2, 3]))
+        if random.random() < 0.2:  # ranges of a date and its time are one range of moments
+            paths = random.choice([[(0x00080020,), (0x00080030,)], [(0x00080023,), (0x00080033,)]])
         asked = {
             path: random.sample(values[path], random.choice([1, 1, 1, 2]) if len(values[path]) > 1 else 1)
             for path in paths
