@@ -101,7 +101,7 @@ class Merging:
 
     def _merge(self, group: Sequence[bytes]) -> None:
         copies = list(self._copies(group))
-        moved = compact.merge(self._store, [copy.place for copy in copies], self._store.backend)
+        moved = compact.merge(self._store, [copy.place for copy in copies], self._store.backend, self._keep)
         pairs = zip(copies, moved, strict=True)
         while part := list(islice(pairs, ROWS)):
             with self._transaction() as tx:
@@ -130,6 +130,12 @@ class Merging:
                         continue
                     seen.add(object_id)
                     yield _Copy(place, row.table, row.row) if row is not None else _Copy(place, "", 0)
+
+    def _keep(self) -> None:
+        """A long copy on a slow line keeps the lease: else another node begins the same one, and neither ends."""
+        if self._clock() > self._until - LEASE // 2:
+            with self._transaction():
+                pass
 
     @contextmanager
     def _transaction(self) -> Generator[Writer]:

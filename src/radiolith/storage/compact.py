@@ -7,7 +7,7 @@ are byte-identical, so a crash between copying and switching leaves copies a reb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from radiolith.model import Damaged, Place
 from radiolith.storage.backends import Backend, SegmentInfo
@@ -37,11 +37,15 @@ def choose(
         yield group
 
 
-def merge(source: Log, records: Sequence[Place], target: Backend) -> list[Place]:
-    """Copy whole records into new segments of `target`, durable on return; where each lies now. Raises Damaged when a
-    record cannot be read (then nothing of its segment may be deleted), NoSpace, Unavailable."""
+def merge(
+    source: Log, records: Sequence[Place], target: Backend, during: Callable[[], None] = lambda: None
+) -> list[Place]:
+    """Copy whole records into new segments of `target`, durable on return; where each lies now. `during` is called
+    before each piece; what it raises ends the copy. Raises Damaged when a record cannot be read (then nothing of its
+    segment may be deleted), NoSpace, Unavailable."""
 
     def fill(place: Place, offset: int, into: memoryview) -> None:
+        during()
         source.backend.read_into(place.segment, place.offset + offset, into)
 
     copies: list[Place] = []
