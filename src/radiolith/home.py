@@ -22,9 +22,10 @@ from radiolith.archive.verify import CheckReport, Verify
 from radiolith.codecs.sandbox import Decoders, Zygote, start_zygote
 from radiolith.config import Settings
 from radiolith.graph import build, no_decoders, prove, settled
-from radiolith.index import migrations
+from radiolith.index import migrations, segments
 from radiolith.index.accounts import tenants as accounts_of
-from radiolith.model import BadInput, Conflict, Fact, NotFound, Principal
+from radiolith.index.database import open_database
+from radiolith.model import BadInput, Conflict, Fact, Failure, NotFound, Principal
 from radiolith.storage.blobs import microseconds
 from radiolith.storage.cache import Cache
 from radiolith.trust.keys import parse_root_key, read_root_key, recovery_text, write_root_key
@@ -244,17 +245,37 @@ def rebuild(home: Path, progress: Callable[[Report], None] = lambda _: None) -> 
     settings = config.load(home)
     with locked(settings.home, alone=True):
         prove(settings)
+        known = _known_ends(settings)
         migrations.erase(settings.database.url)
         migrations.migrate(settings.database.url)
 
         async def work() -> Report:
             graph = build(settings, "rebuild", no_decoders, Cache(None, os.urandom(32)))
             try:
-                return await asyncio.to_thread(graph.rebuild.rebuild, progress)
+                return await asyncio.to_thread(graph.rebuild.rebuild, progress, known)
             finally:
                 await graph.close()
 
         return asyncio.run(work())
+
+
+def _known_ends(settings: Settings) -> dict[bytes, int]:
+    """How far each segment went by the index that is about to be erased, as far as it can be read.
+
+    A log that lost its end looks like one whose last batch was never answered: only this index knows better.
+    """
+    try:
+        database = open_database(settings.database.url)
+        try:
+            with database.read() as read:
+                if not migrations.version(read):
+                    return {}
+                dropped = segments.dropped_segments(read)
+                return {segment: end for segment, end in segments.segment_marks(read).items() if segment not in dropped}
+        finally:
+            database.close()
+    except Failure:  # damaged or gone: often the reason for the rebuild
+        return {}
 
 
 def check_version(settings: Settings) -> None:

@@ -37,6 +37,20 @@ def test_a_damaged_index_is_made_again(home: Path, damage: str) -> None:
     assert [path.read_bytes() for path in (home.parent / "out").rglob("*.dcm")] == [ct()], exported.stdout
 
 
+@pytest.mark.parametrize("damage", ["cut", "zeros", "gone"])
+def test_a_rebuild_tells_what_the_log_has_lost(home: Path, damage: str) -> None:
+    """The end of a log that is gone looks like a batch that nobody was answered for; the index still knows better."""
+    segments = sorted((home / "tier" / "segments").rglob("*.seg"), key=lambda path: path.stat().st_size)
+    if damage == "gone":
+        segments[-1].unlink()
+    else:
+        os.truncate(segments[-1], 4260)  # in the first record, which begins at 4160
+        os.truncate(segments[-1], 4260 if damage == "cut" else 1 << 20)
+    rebuilt = run("check", "--home", str(home), "--rebuild", check=False)
+    assert rebuilt.returncode == 1 and segments[-1].stem in rebuilt.stdout, rebuilt
+    assert ("it is gone" if damage == "gone" else "index knows as stored") in rebuilt.stdout
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

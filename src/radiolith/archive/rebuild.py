@@ -6,7 +6,7 @@ record holds. Limits: facts are sorted by 100 bytes each in memory; objects stre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -110,14 +110,20 @@ class Rebuild:
 
     # ------------------------------------------------------------ everything
 
-    def rebuild(self, progress: Progress = lambda _: None) -> Report:
-        """Fill an empty database from segments and keyring."""
+    def rebuild(self, progress: Progress = lambda _: None, known: Mapping[bytes, int] | None = None) -> Report:
+        """Fill an empty database from segments and keyring.
+
+        known: how far each segment went by the index before this one; what is missing of that is reported as damage.
+        """
         report = Report()
         self._adopt_scopes()
         decisions: list[_Decision] = []
-        for one in self._store.recover(lambda _: None, remove=False):
+        known = known or {}
+        for one in self._store.recover(known.get, remove=False):
             report.damaged += [f"segment {one.segment.hex()} at {p.offset}: {p.reason}" for p in one.damage]
         infos = list(self._store.segments())
+        missing = {segment for segment, end in known.items() if end} - {info.id for info in infos}
+        report.damaged += [f"segment {segment.hex()}: it is gone, and the index knew it" for segment in sorted(missing)]
         for info in infos:  # facts first: tenants must exist, and what is void must not get rows
             self._collect_facts(info.id, 0, decisions, report)
         self._decide_first(decisions, report)

@@ -261,8 +261,8 @@ class FileBackend:
         results: list[Recovered] = []
         for info in self.list():
             mark = known(info.id)
-            if mark is not None and (mark == COMPLETE or mark >= info.length):
-                continue
+            if mark is not None and mark in (COMPLETE, info.length):
+                continue  # a segment that is shorter than what is known of it has lost its end
             try:
                 found = self._recover(info.id, mark or 0, remove and mark is None)
             except OSError as error:
