@@ -14,11 +14,16 @@ from radiolith import app
 from radiolith.codecs.sandbox import Decoders
 from radiolith.dicom.reader import scan
 from radiolith.dimse import suboperations
-from radiolith.dimse.delivery import Pair, plan, send
-from radiolith.dimse.scu import Ours, Target, Unreachable
+from radiolith.dimse.committed import Report
+from radiolith.dimse.delivery import DimseDelivery, Means, Pair, plan, send
+from radiolith.dimse.operation import Operation
+from radiolith.dimse.scu import Ours, Target, Unreachable, secured
 from radiolith.dimse.sending import Lost
 from radiolith.dimse.sopclasses import EXPLICIT_LE, IMPLICIT_LE, UNCOMPRESSED
+from radiolith.index.outbox import State
+from radiolith.jobs import outbox
 from radiolith.model import Damaged, Held, Identity, Level, Query
+from radiolith.storage.blobs import microseconds
 from tests.archive.homes import opened, principal, store
 from tests.archive.objects import CT, EXPLICIT, IMPLICIT, ROOT, Made
 from tests.dimse.peers import dcmqrscp, free_port, serving, storescp
@@ -262,3 +267,50 @@ async def test_who_stops_listening_to_the_results_ends_the_association(tmp_path:
         assert Identity(f"{ROOT}.1", f"{ROOT}.1.1", f"{ROOT}.1.1.1") in [
             held.identity for held in await everything(other)
         ]
+
+
+# ---------------------------------------------------------------- for the outbox
+
+
+def sender(graph: app.Graph) -> outbox.Sender:
+    """What sends the outbox's transfers, over DIMSE."""
+
+    async def reported(operation: Operation, report: Report) -> None:
+        await graph.traffic.outbox.committed(
+            operation.caller.principal, report.transaction_uid, report.kept, report.refused
+        )
+
+    delivery = DimseDelivery(
+        Means(graph.archive, lambda tenant: "ME", lambda peer: secured(), reported, lambda *_: principal(graph))
+    )
+    return outbox.Sender(
+        outbox.Means(graph.database, delivery, graph.reads, microseconds, lambda: 0.0, lambda: "2.25.77", "a test")
+    )
+
+
+@pytest.mark.parametrize("commitment", [False, True])
+async def test_an_order_is_delivered_and_committed_to(tmp_path: Path, commitment: bool) -> None:
+    """To our own server: each instance once, and kept by its word where it is asked for that."""
+    async with (
+        filled(tmp_path / "one", *(made(number).part10() for number in range(1, 8))) as graph,
+        opened(tmp_path / "two") as other,
+        serving(other) as target,
+    ):
+        about = {"aet": target.aet, "address": target.host, "port": target.port, "tls": False, "commitment": commitment}
+        await graph.accounts.add_peer(principal(graph), "other", about)
+        place = Identity(made(1).study, "", "")
+        (transfer,) = await graph.traffic.outbox.order(principal(graph), "other", [place])
+        after = await sender(graph).run(transfer.id)
+        assert after is not None
+        assert (after.state, after.delivered, after.failed, after.said) == (State.DELIVERED, 7, 0, "")
+        assert {held.sha256 for held in await everything(other)} == {held.sha256 for held in await everything(graph)}
+        assert {held.source.peer for held in await everything(other)} == {"ME"}
+
+
+async def test_an_order_to_a_peer_that_is_gone_waits_with_the_reason(tmp_path: Path) -> None:
+    async with filled(tmp_path / "home", made(1).part10()) as graph:
+        about = {"aet": "GONE", "address": "127.0.0.1", "port": free_port(), "tls": False}
+        await graph.accounts.add_peer(principal(graph), "gone", about)
+        (transfer,) = await graph.traffic.outbox.order(principal(graph), "gone", [Identity(made(1).study, "", "")])
+        after = await sender(graph).run(transfer.id)
+        assert after is not None and after.state is State.WAITING and "nothing listens there" in after.said
