@@ -11,12 +11,16 @@ import random
 import socket
 import ssl
 import uuid
+from functools import partial
 
+from radiolith.archive.outbox import Outbox
 from radiolith.config import Dimse
-from radiolith.dimse import committed, services
+from radiolith.dimse import services
+from radiolith.dimse.committed import Report
 from radiolith.dimse.delivery import DimseDelivery
 from radiolith.dimse.delivery import Means as Deliveries
 from radiolith.dimse.moving import Moving
+from radiolith.dimse.operation import Operation
 from radiolith.dimse.reporting import DimseReporting
 from radiolith.dimse.scu import secured
 from radiolith.dimse.server import Node, Server, Terms
@@ -63,12 +67,17 @@ def _means(graph: Graph) -> Means:
             graph.archive,
             lambda tenant: title_of(database, dimse, tenant),
             _secure,
-            committed.to_outbox,
+            partial(_to_outbox, graph.traffic.outbox),
             lambda transfer, peer: _as_peer(database, transfer, peer),
         )
     )
     owner = f"{graph.name} {os.getpid()} on {socket.gethostname()}"
     return Means(database, delivery, graph.reads, microseconds, random.random, _new_uid, owner)
+
+
+async def _to_outbox(outbox: Outbox, operation: Operation, report: Report) -> None:
+    """A commitment's result that came on the association of the request."""
+    await outbox.committed(operation.caller.principal, report.transaction_uid, report.kept, report.refused)
 
 
 def title_of(database: Database, dimse: Dimse, tenant_id: int) -> str:

@@ -22,6 +22,7 @@ from radiolith.archive.decoding import Decoding
 from radiolith.archive.description import Description
 from radiolith.archive.encodings import Encodings
 from radiolith.archive.ingest import Door, Ingest
+from radiolith.archive.peers import Peers
 from radiolith.archive.pixels import Pixelwork
 from radiolith.archive.ports import Archive
 from radiolith.archive.query import Query
@@ -69,6 +70,7 @@ class Graph:
     condition: Condition
     associations: Associations
     traffic: Traffic
+    peers: Peers
     reads: ReadAudit
     rebuild: Rebuild
     decoding: Decoding
@@ -126,8 +128,9 @@ def build(
     return Graph(
         settings, name, database, store, keyring, keys, committer, archive, Identities(database, settings, clock, reads),
         accounts, condition, Associations(settings, deciding),
-        traffic(database, reading, description, committer, reads, clock), reads, Rebuild(store, keys, database, clock),
-        decoding, threads,
+        traffic(database, reading, description, committer, reads, clock),
+        Peers(deciding, accounts, archive.ingest, archive.quarantine), reads, Rebuild(store, keys, database, clock), decoding,
+        threads,
     )  # fmt: skip
 
 

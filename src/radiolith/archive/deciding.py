@@ -14,7 +14,7 @@ from radiolith.archive.commit import Committer
 from radiolith.archive.reading import Reading
 from radiolith.archive.tasks import Settled
 from radiolith.index.database import Database
-from radiolith.index.session import Reader
+from radiolith.index.session import Reader, Writer
 from radiolith.model import AuditEvent, Fact, Principal
 from radiolith.trust.audit import ReadAudit
 from radiolith.trust.keys import Label
@@ -41,6 +41,15 @@ class Deciding:
                 return question(read)
 
         return await self.reading.run(ask)
+
+    async def change(self, change: Callable[[Writer], T]) -> T:
+        """What is no fact, in a transaction of its own on a thread."""
+
+        def work() -> T:
+            with self._database.write() as tx:
+                return change(tx)
+
+        return await self.reading.run(work)
 
     async def note(self, principal: Principal, study: str, what: str, count: int) -> None:
         """Somebody has looked: on record before the answer leaves."""

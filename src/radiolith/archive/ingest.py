@@ -35,7 +35,7 @@ from radiolith.model import (
 )
 from radiolith.storage.blobs import Log
 from radiolith.storage.drafts import SMALL
-from radiolith.trust.access import Action, require
+from radiolith.trust.access import Action, require, set_aside
 
 BUFFERS = 16  # plaintext buffers of SMALL bytes a process: more senders than that wait for their turn
 FIRST = 16 << 10  # bytes of an object held before it takes a buffer: 4,000 stalled senders hold 64 MiB
@@ -117,6 +117,7 @@ class Intake:
 
     def __init__(self, ingest: Ingest, door: Door, principal: Principal, source: Source, syntax: str | None):
         self._ingest, self._door, self._principal, self._source, self._syntax = ingest, door, principal, source, syntax
+        self._aside = set_aside(principal)
         self._first = bytearray()  # up to FIRST bytes: who stalls after his first bytes holds no buffer
         self._buffer: bytearray | None = None
         self._filled = 0  # bytes in whichever of the two is in use
@@ -183,7 +184,7 @@ class Intake:
     async def _feed(self, view: memoryview) -> None:
         if self._flow is None:
             await self._door.committer.room()
-            self._flow = prepare.Flow(self._door.store, self._principal.tenant.uid, self._syntax)
+            self._flow = prepare.Flow(self._door.store, self._principal.tenant.uid, self._syntax, self._aside)
         await self._in_thread(self._flow.feed, view)
 
     async def finish(self, *, more: bool = False) -> asyncio.Future[Receipt]:
@@ -207,7 +208,7 @@ class Intake:
         return self._submit(prepared, more)
 
     def _prepare(self, view: memoryview) -> prepare.Prepared:
-        return prepare.whole(self._door.store, self._principal.tenant.uid, view, self._syntax)
+        return prepare.whole(self._door.store, self._principal.tenant.uid, view, self._syntax, self._aside)
 
     async def abort(self) -> None:
         """Nothing of it stays."""

@@ -68,15 +68,15 @@ class Received:
     policy: str
 
 
-def whole(store: Log, tenant: bytes, data: memoryview, syntax: str | None) -> Prepared:
-    """An object held in one buffer: the way of nearly all."""
+def whole(store: Log, tenant: bytes, data: memoryview, syntax: str | None, aside: str = "") -> Prepared:
+    """An object held in one buffer: the way of nearly all. aside: why it goes to the quarantine whatever it is."""
     draft: Draft | None = None
     try:
         try:
             found, reason = scan(data, transfer_syntax=syntax), ""
         except (Unparsable, LimitExceeded) as failure:
             found, reason = None, str(failure)
-        identity, reason, guess = _identify(found, reason)
+        identity, reason, guess = _set_aside(found, syntax, aside) if aside else _identify(found, reason)
         draft = store.begin(tenant, Kind.OBJECT if identity else Kind.QUARANTINE)
         draft.write(data)
         if found is None or identity is None:
@@ -97,8 +97,9 @@ def whole(store: Log, tenant: bytes, data: memoryview, syntax: str | None) -> Pr
 class Flow:
     """An object larger than one buffer, passing through."""
 
-    def __init__(self, store: Log, tenant: bytes, syntax: str | None):
+    def __init__(self, store: Log, tenant: bytes, syntax: str | None, aside: str = ""):
         self._draft = store.begin(tenant, Kind.OBJECT)
+        self._syntax, self._aside = syntax, aside
         self._scanner: Scanner | None = Scanner(transfer_syntax=syntax)
         self._reason = ""
         self._whole, self._dataset = hashlib.sha256(), _DatasetHash()
@@ -124,6 +125,8 @@ class Flow:
             except (Unparsable, LimitExceeded) as failure:
                 self._reason = str(failure)
         identity, reason, guess = _identify(found, self._reason)
+        if self._aside:
+            identity, reason, guess = _set_aside(found, self._syntax, self._aside)
         digest = None
         if found is not None and identity is not None:
             digest = self._dataset.digest(found.layout)
@@ -209,6 +212,15 @@ def _identify(found: Scan | None, reason: str) -> tuple[Identity | None, str, di
         guess = {"study": identity.study, "series": identity.series, "sop": identity.sop, "class": sop_class}
         return None, f"no {' and no '.join(missing)}", guess
     return identity, "", None
+
+
+def _set_aside(found: Scan | None, syntax: str | None, reason: str) -> tuple[None, str, dict[str, str]]:
+    """For the quarantine, with what it takes to receive it again: a bare dataset does not say its own transfer syntax."""
+    guess = {"syntax": syntax} if syntax else {}
+    if found is not None:
+        identity = found.identity
+        guess |= {"study": identity.study, "series": identity.series, "sop": identity.sop, "class": found.sop_class}
+    return None, reason, {name: value[:UID_MAX] for name, value in guess.items()}
 
 
 def _is_name(uid: str) -> bool:

@@ -68,6 +68,12 @@ def tenants(read: Reader) -> list[Tenant]:
     ]
 
 
+def tenant_since(read: Reader, tenant_id: int) -> int:
+    """When a tenant was made, in microseconds; 0 where only other facts have named it."""
+    row = read.one("SELECT at FROM tenants WHERE id = ?", (tenant_id,))
+    return row[0] if row else 0
+
+
 def tenant_row(tx: Writer, uid: bytes) -> int:
     """The row of a tenant, made nameless when it is new: its own fact may come later."""
     look = "SELECT id FROM tenants WHERE uid = ?"

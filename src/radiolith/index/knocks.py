@@ -66,7 +66,7 @@ def listed(read: Reader, tenant_id: int) -> list[Known]:
         " ORDER BY last_at DESC, calling, called, address",
         (tenant_id,),
     )
-    objects = _set_aside(read, tenant_id)
+    objects = quarantined_by(read, tenant_id)
     return [
         Known(
             Caller(*row[:3]), row[3], row[4], row[5], bool(row[6]),
@@ -76,7 +76,7 @@ def listed(read: Reader, tenant_id: int) -> list[Known]:
     ]  # fmt: skip
 
 
-def _set_aside(read: Reader, tenant_id: int) -> dict[Source, int]:
+def quarantined_by(read: Reader, tenant_id: int) -> dict[Source, int]:
     """How much lies in quarantine, by where it came from."""
     rows = read.all(
         "SELECT source, COUNT(*) FROM quarantine WHERE tenant_id = ? AND released = 0 GROUP BY source", (tenant_id,)

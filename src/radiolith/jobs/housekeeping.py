@@ -18,7 +18,7 @@ from radiolith.archive.commit import Committer
 from radiolith.archive.commitment import Commitment
 from radiolith.archive.rebuild import ALIVE, Rebuild
 from radiolith.archive.verify import Verify
-from radiolith.index import accounts, audit, commitments, segments, sign_ins
+from radiolith.index import accounts, audit, commitments, knocks, segments, sign_ins
 from radiolith.index.database import Database
 from radiolith.jobs.merging import Merging
 from radiolith.model import Fact, Failure
@@ -116,6 +116,7 @@ class Housekeeping:
                 accounts.expire_sessions(tx, now)
                 sign_ins.forget(tx, now)
                 commitments.prune(tx, now)
+                knocks.prune(tx, now)
                 segments.beat(tx, parts.node, self._started, now, json.dumps({"problems": self._problems[:100]}))
 
         await asyncio.to_thread(forget)

@@ -44,9 +44,20 @@ ROLES: dict[str, frozenset[Action]] = {
 that may only hand over; auditor sees the trail and no patient."""
 
 
+STRANGER = "stranger"
+"""The role of a device that nobody has accepted yet: no person or peer can be given it."""
+SET_ASIDE = "sent by a device that nobody has accepted yet"
+_GRANTS = ROLES | {STRANGER: frozenset({Action.STORE})}
+
+
 def allows(principal: Principal, action: Action) -> bool:
     """Closed by default: an unknown role may do nothing."""
-    return action in ROLES.get(principal.role, frozenset())
+    return action in _GRANTS.get(principal.role, frozenset())
+
+
+def set_aside(principal: Principal) -> str:
+    """Why everything that this principal hands over goes to the quarantine, '' when it does not."""
+    return SET_ASIDE if principal.role == STRANGER else ""
 
 
 refusals: list[Callable[[Principal, Action], None]] = []

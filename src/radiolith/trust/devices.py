@@ -3,8 +3,12 @@
 Owns: the decision whether an association is let in, and as whom. Must never: take an AE title alone for an identity, or ask
 a name server about a stranger. The tenant follows from the called AE title.
 
-While only loopback listens, any calling AE title from this machine is the principal `local` (DESIGN 2.9). Limits: what
-is known of the peers of a tenant is remembered REMEMBER seconds: that is how long a removed peer may still get in.
+While only loopback listens, any calling AE title from this machine is the principal `local` (DESIGN 2.9). For STRANGERS after
+a tenant was made, a device that is no peer may hand over what is then set aside (`trust.access`); afterwards it is refused. Both
+are listed (`knocks`).
+
+Limits: what is known of the peers of a tenant is remembered REMEMBER seconds: that is how long a removed peer may still
+get in. A device that the list has no room for is refused at any time.
 """
 
 from __future__ import annotations
@@ -13,14 +17,18 @@ import asyncio
 import ipaddress
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from radiolith.config import Dimse
 from radiolith.index import accounts
 from radiolith.index.accounts import Peer
 from radiolith.index.database import Database
+from radiolith.index.knocks import Caller
 from radiolith.model import NotAllowed, Principal, Tenant
+from radiolith.storage.blobs import microseconds
+from radiolith.trust.access import STRANGER
+from radiolith.trust.knocks import Knocks
 
 REMEMBER = 0.7
 RESOLVED = 60.0
@@ -29,6 +37,10 @@ LOCAL_ROLE = "editor"
 """Of whoever calls from this machine while nobody else can: all services, nothing of the administration."""
 PEER_ROLE = "editor"
 """Of a peer of which nothing else was said."""
+STRANGERS = 86_400_000_000
+"""Microseconds after a tenant was made in which devices that nobody has entered yet may send: the day of the installation."""
+UNKNOWN = "unknown device"
+"""Name of the principal of a stranger; which one it was is the source of what it sent."""
 
 
 def titles(dimse: Dimse) -> dict[str, str]:
@@ -64,9 +76,17 @@ class Admission:
 class Devices:
     """`titles`: AE title -> name of the tenant. `open_to_loopback`: nothing but loopback listens, on any door."""
 
-    def __init__(self, database: Database, titles: Mapping[str, str], open_to_loopback: bool):
-        self._database, self._titles, self._open = database, titles, open_to_loopback
+    def __init__(
+        self,
+        database: Database,
+        titles: Mapping[str, str],
+        open_to_loopback: bool,
+        clock: Callable[[], int] = microseconds,
+    ):
+        self._database, self._titles, self._open, self._clock = database, titles, open_to_loopback, clock
+        self._knocks = Knocks(database, clock)
         self._known: dict[str, tuple[float, Tenant | None, list[Peer]]] = {}
+        self._made: dict[int, int] = {}  # when each tenant was made
         self._addresses: dict[str, tuple[float, frozenset[str]]] = {}
 
     async def admit(self, knock: Knock) -> Admission:
@@ -83,6 +103,15 @@ class Devices:
                 return Admission(Principal(tenant, peer.name, role, "peer"), peer.name)
         if self._open and _is_loopback(knock.address):
             return Admission(Principal(tenant, "local", LOCAL_ROLE, "local"), "")
+        return await self._stranger(tenant, knock)
+
+    async def _stranger(self, tenant: Tenant, knock: Knock) -> Admission:
+        """A device that nobody has entered: on the list, and for a while let in."""
+        early = self._clock() - self._made.get(tenant.id, 0) < STRANGERS
+        caller = Caller(knock.calling[:16], knock.called[:16], _plain(knock.address))
+        listed = await self._knocks.note(tenant.id, caller, admitted=early)
+        if early and listed:
+            return Admission(Principal(tenant, UNKNOWN, STRANGER, "stranger"), "")
         raise UnknownCalling(f"'{knock.calling[:16]}' from {knock.address} is no peer of this archive")
 
     async def peer_with(self, tenant: Tenant, aet: str) -> Peer | None:
@@ -100,7 +129,10 @@ class Devices:
     def _look(self, name: str) -> tuple[Tenant | None, list[Peer]]:
         with self._database.read() as read:
             tenant = next((tenant for tenant in accounts.tenants(read) if tenant.name == name), None)
-            return tenant, accounts.peers(read, tenant.id) if tenant is not None else []
+            if tenant is None:
+                return None, []
+            self._made[tenant.id] = accounts.tenant_since(read, tenant.id)
+            return tenant, accounts.peers(read, tenant.id)
 
     async def _is_from(self, peer: Peer, knock: Knock) -> bool:
         host = str(peer.more.get("address", ""))

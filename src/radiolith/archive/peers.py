@@ -1,0 +1,140 @@
+"""Devices beside the archive, seen from the edges: the peers, who else has called, and one call that accepts a device.
+
+Owns: that what a device sent before it was accepted is received again as its own. Must never: accept by AE title alone where
+several devices call themselves so, or take anything off the quarantine's list before it is held as what it is. Accepting
+may be repeated: it goes on where it was interrupted, and takes what has come since on associations that were open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from radiolith.archive.accounts import Accounts
+from radiolith.archive.deciding import Deciding
+from radiolith.archive.ingest import Ingest
+from radiolith.archive.sidelined import Sidelined
+from radiolith.index import knocks, peer_reports, quarantine
+from radiolith.index.accounts import Peer
+from radiolith.index.knocks import Known
+from radiolith.index.peer_reports import PeerReport
+from radiolith.index.quarantine import Quarantined
+from radiolith.index.session import Reader
+from radiolith.model import Conflict, NotFound, Principal, Source
+from radiolith.trust.access import SET_ASIDE, Action, require
+from radiolith.trust.devices import PEER_ROLE
+
+PORT = 104
+"""Of a device of which nobody has said another (PS3.8 9.1.1)."""
+PAGE = 500  # rows of the quarantine of one look
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """`received`: what was set aside and is kept as what it is now; `left`: in quarantine still, each for a reason of its own."""
+
+    name: str
+    address: str
+    received: int
+    left: int
+
+
+class Peers:
+    def __init__(self, deciding: Deciding, accounts: Accounts, ingest: Ingest, sidelined: Sidelined):
+        self._deciding, self._accounts, self._ingest, self._sidelined = deciding, accounts, ingest, sidelined
+
+    async def list(self, principal: Principal) -> list[Peer]:
+        return await self._accounts.peers(principal)
+
+    async def knocks(self, principal: Principal) -> list[Known]:
+        """Devices that called and are no peers, latest first."""
+        require(principal, Action.ACCOUNTS)
+        found = await self._deciding.look(lambda read: knocks.listed(read, principal.tenant.id))
+        await self._deciding.note(principal, "", "knocks", len(found))
+        return found
+
+    async def accept(
+        self, principal: Principal, aet: str, *, name: str = "", address: str = "", about: dict[str, Any] | None = None
+    ) -> Acceptance:
+        """Make a device that called a peer, and receive again what was set aside from it.
+
+        name: '' takes its AE title. address: which one, where several call themselves so. about: further settings of the
+        peer. Raises NotFound, Conflict.
+        """
+        require(principal, Action.ACCOUNTS)
+        where = await self._address(principal, aet, address)
+        peers = await self._accounts.peers(principal)
+        same = [peer.name for peer in peers if (peer.more.get("aet"), peer.more.get("address")) == (aet, where)]
+        name = same[0] if same else name or aet
+        if not same:
+            if any(peer.name == name for peer in peers):
+                raise Conflict(f"there is another peer '{name}' already; give this one a name")
+            body: dict[str, Any] = {"aet": aet, "address": where, "port": PORT, "tls": False} | (about or {})
+            await self._accounts.add_peer(principal, name, body)
+        return await self._receive(principal, Source("dimse", aet, where), name)
+
+    async def _address(self, principal: Principal, aet: str, address: str) -> str:
+        def look(read: Reader) -> set[str]:
+            """On an association that was open when it was accepted it was a stranger still: what came is there to be taken."""
+            called = {
+                one.caller.address for one in knocks.listed(read, principal.tenant.id) if one.caller.calling == aet
+            }
+            sent = knocks.quarantined_by(read, principal.tenant.id)
+            return called | {source.address for source in sent if (source.door, source.peer) == ("dimse", aet)}
+
+        addresses = sorted(await self._deciding.look(look))
+        if address in addresses:
+            return address
+        if not addresses or address:
+            raise NotFound(f"no unknown device has called as '{aet}'{f' from {address}' if address else ''}")
+        if len(addresses) > 1:
+            raise Conflict(f"'{aet}' has called from several addresses, say which one: {', '.join(addresses)}")
+        return addresses[0]
+
+    async def _receive(self, principal: Principal, source: Source, name: str) -> Acceptance:
+        """Oldest first, as it came."""
+        peer = Principal(principal.tenant, name, PEER_ROLE, "peer")
+        received = left = 0
+        for id in reversed(await self._deciding.look(lambda read: _set_aside(read, principal.tenant.id, source))):
+            row = await self._deciding.look(lambda read, id=id: _row(read, principal.tenant.id, id))
+            stream = await self._sidelined.original(principal, id)
+            intake = self._ingest.begin(peer, source, transfer_syntax=row.guess.get("syntax"))
+            try:
+                async for chunk in stream.chunks():
+                    await intake.write(chunk)
+            except BaseException:
+                await intake.abort()
+                raise
+            receipt = await (await intake.finish())
+            await self._sidelined.release(principal, id)
+            received, left = received + (receipt.identity is not None), left + (receipt.identity is None)
+        await self._deciding.change(lambda tx: knocks.forget(tx, principal.tenant.id, source.peer, source.address))
+        return Acceptance(name, source.address, received, left)
+
+    # ------------------------------------------------------------ what peers were not told
+
+    async def reports(self, principal: Principal, limit: int = 100, before: int = 0) -> list[PeerReport]:
+        """Results of storage commitment and notifications that no peer has taken yet, latest first."""
+        require(principal, Action.ACCOUNTS)
+        found = await self._deciding.look(lambda read: peer_reports.listed(read, principal.tenant.id, limit, before))
+        await self._deciding.note(principal, "", "reports to peers", len(found))
+        return found
+
+
+def _set_aside(read: Reader, tenant: int, source: Source) -> list[str]:
+    """Ids of what was set aside from this device, latest first."""
+    found: list[str] = []
+    after = ""
+    while True:
+        page = quarantine.quarantined(read, tenant, PAGE, after)
+        found += [row.blob.object_id.hex() for row in page if row.reason == SET_ASIDE and row.source == source]
+        if len(page) < PAGE:
+            return found
+        after = page[-1].blob.object_id.hex()
+
+
+def _row(read: Reader, tenant: int, id: str) -> Quarantined:
+    row = quarantine.quarantined_one(read, tenant, bytes.fromhex(id))
+    if row is None:
+        raise NotFound("nothing in quarantine has this id")
+    return row
