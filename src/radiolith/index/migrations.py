@@ -126,8 +126,14 @@ def upgrade(url: str) -> None:
 
 
 def _copy_aside(path: Path, found: int) -> None:
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(f"{path}.format{found}")) as copy:
+    """Whole under its name or not there: what an interrupted upgrade left is begun anew."""
+    aside = f"{path}.format{found}"
+    part = Path(f"{aside}.part")
+    for ending in ("", "-journal"):
+        Path(f"{part}{ending}").unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(part)) as copy:
         source.backup(copy)
+    part.replace(aside)
 
 
 def erase(url: str) -> None:
