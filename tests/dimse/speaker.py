@@ -32,12 +32,14 @@ def echo(number: int = 1) -> bytes:
     return b"".join(message(ECHO_ID, command, None, 0))
 
 
-def store(dataset: bytes, sop: str, number: int = 1, size: int = 16384, sop_class: str = RAW) -> bytes:
+def store(
+    dataset: bytes, sop: str, number: int = 1, *, size: int = 16384, sop_class: str = RAW, context: int = STORE_ID
+) -> bytes:
     """A C-STORE-RQ with its data set in PDUs of `size`."""
     command = Command.of(
         "C-STORE-RQ", True, MessageID=number, AffectedSOPClassUID=sop_class, AffectedSOPInstanceUID=sop, Priority=0
     )
-    return b"".join(message(STORE_ID, command, dataset, size))
+    return b"".join(message(context, command, dataset, size))
 
 
 class Ended(Exception):
