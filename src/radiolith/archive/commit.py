@@ -86,6 +86,7 @@ class Committer:
         self._clock, self._worker, self._outstanding_max = clock, worker, pool_bytes // 2
         self._queue: queue.SimpleQueue[_Waiting | _Push | None] = queue.SimpleQueue()
         self._outstanding = 0
+        self._stopped = False
         self._room: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._lock = threading.Lock()
         self._voids: list[Task] = []  # refused after they were durable
@@ -118,7 +119,12 @@ class Committer:
         waiting = _Waiting(task, size, loop, loop.create_future(), more)
         with self._lock:
             self._outstanding += size
-        self._queue.put(waiting)
+        if self._stopped:  # nobody takes anything from the queue any more
+            waiting.answer = Unavailable("the archive is stopping", retry_after=1)
+            self._answer([waiting])
+            task.draft.discard()
+        else:
+            self._queue.put(waiting)
         return waiting.future
 
     def push(self) -> None:
@@ -134,6 +140,7 @@ class Committer:
 
     async def stop(self) -> None:
         """Everything submitted is settled on return."""
+        self._stopped = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from radiolith.archive.outbox import PLACES, Outbox, Peer, Priority, Result, Transfer
+from radiolith.archive.outbox import PLACES, Outbox, Peer, Priority, Result
 from radiolith.dimse.find import located
 from radiolith.dimse.getting import Counters
 from radiolith.dimse.identifiers import Retrieval, read_retrieval
@@ -58,8 +58,10 @@ async def serve(operation: Operation) -> None:
     )
     counters.remaining = sum(transfer.total for transfer in transfers)
     said = ""
-    for transfer in transfers:
-        said = await _send(operation, moving, transfer, counters) or said
+    waiting = [transfer.id for transfer in transfers]
+    while waiting:
+        number = waiting.pop(0)
+        said = await _send(operation, moving, (number, waiting), counters) or said
         if operation.cancelled:
             break
     if operation.cancelled:
@@ -98,15 +100,16 @@ def _place(wanted: Retrieval, identity: Identity) -> Identity:
     return Identity(identity.study, identity.series if wanted.level is Level.SERIES else "", "")
 
 
-async def _send(operation: Operation, moving: Moving, transfer: Transfer, counters: Counters) -> str:
-    """Send one transfer of the order; why something of it was not sent, or ''."""
+async def _send(operation: Operation, moving: Moving, turn: tuple[int, list[int]], counters: Counters) -> str:
+    """Send one transfer of the order while the others wait behind it; why something of it was not sent, or ''."""
+    number, behind = turn
 
     def told(result: Result) -> None:
         counters.count(result.instance.identity.sop, result.status)
         if counters.remaining > 0 and not operation.cancelled:
             operation.respond(Status.PENDING, None, **counters.fields(remaining=True))
 
-    sending = asyncio.ensure_future(moving.sender.run(transfer.id, told, early=True))
+    sending = asyncio.ensure_future(moving.sender.run(number, told, early=True, behind=tuple(behind)))
     try:
         while not (await asyncio.wait({sending}, timeout=HEARD_EVERY))[0]:
             if operation.cancelled:

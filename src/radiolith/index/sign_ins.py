@@ -31,19 +31,21 @@ def get(read: Reader, subject: bytes) -> Tries:
 
 
 def count(tx: Writer, subject: bytes, now: int, window: int) -> Tries:
-    """Add a try and answer what is known with it; a window (microseconds) that has passed is begun anew.
+    """Add a try and answer what is known with it; a window (microseconds) that has passed is begun anew, and
+    so is one that a clock which was far ahead has begun.
 
     The row stays locked until the transaction ends: subjects have to be counted in one order by all.
     """
+    alive = now - window + 1, now + window
     row = tx.one(
         "INSERT INTO failed_sign_ins(subject, tries, since, locked_until, rounds, forget_at) VALUES (?, 1, ?, 0, 0, ?)"
         " ON CONFLICT (subject) DO UPDATE SET"
-        " tries = CASE WHEN failed_sign_ins.since <= ? THEN 1 ELSE failed_sign_ins.tries + 1 END,"
-        " since = CASE WHEN failed_sign_ins.since <= ? THEN excluded.since ELSE failed_sign_ins.since END,"
+        " tries = CASE WHEN failed_sign_ins.since NOT BETWEEN ? AND ? THEN 1 ELSE failed_sign_ins.tries + 1 END,"
+        " since = CASE WHEN failed_sign_ins.since NOT BETWEEN ? AND ? THEN excluded.since ELSE failed_sign_ins.since END,"
         " forget_at = CASE WHEN failed_sign_ins.forget_at > excluded.forget_at"
         " THEN failed_sign_ins.forget_at ELSE excluded.forget_at END"
         " RETURNING tries, since, locked_until, rounds",
-        (subject, now, now + window + FORGET, now - window, now - window),
+        (subject, now, now + window + FORGET, *alive, *alive),
     )
     if row is None:
         raise RuntimeError("a try was neither added nor counted")

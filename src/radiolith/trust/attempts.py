@@ -88,7 +88,8 @@ class Attempts:
 
     @staticmethod
     def _open(known: sign_ins.Tries, now: int) -> None:
-        if known.locked_until > now:
+        # Nothing is locked for longer than LOCK_MAX: what says so was written by a clock that was ahead.
+        if now < known.locked_until <= now + LOCK_MAX:
             raise _refusal(known.locked_until - now)
 
 

@@ -138,7 +138,7 @@ class ObjectBackend:
         results: list[Recovered] = []
         for info in self.list():
             mark = known(info.id)
-            if mark is not None and (mark == COMPLETE or mark >= info.length):
+            if mark is not None and (mark == COMPLETE or mark == info.length):
                 continue
             size = info.length
 
@@ -168,10 +168,10 @@ class ObjectBackend:
             for piece in copy_records(assembly, sources, read, places):
                 writer.write(piece)
             writer.close()
-        except Malformed as error:
-            raise Damaged(f"A record to be copied is damaged: {error}") from error
-        except Failure:
+        except (Malformed, Failure) as error:  # an upload that was not closed is no object, and the bucket forgets it
             self._remove_quietly(segment)
+            if isinstance(error, Malformed):
+                raise Damaged(f"A record to be copied is damaged: {error}") from error
             raise
         return places
 
