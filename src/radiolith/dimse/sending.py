@@ -38,6 +38,7 @@ class Sender:
         self._behind: deque[list[Buffer]] = deque()  # whole messages that wait for the end of a streamed one
         self._answers: dict[int, asyncio.Future[Command]] = {}
         self._last_id = 0
+        self._half = False  # a part of a streamed message is out
 
     @property
     def open(self) -> bool:
@@ -108,13 +109,18 @@ class Sender:
     ) -> Command:
         """Send a C-STORE-RQ with its data set of `total` bytes (None: not known before) and wait for the response.
 
-        Raises Lost, TimeoutError; whatever `pieces` raises: the message cannot be ended then, so the association is to
-        be aborted.
+        Raises Lost, TimeoutError; whatever `pieces` raises: where a part of the message was out already, it cannot be
+        ended any more, and the association is aborted.
         """
         answer = self.expect(command.message_id)
         try:
             async with self._streaming:
-                await self._stream(context.id, command, pieces, total)
+                self._half = False
+                try:
+                    await self._stream(context.id, command, pieces, total)
+                except BaseException:
+                    self._break_off()
+                    raise
                 while self._behind:
                     self._write(self._behind.popleft())
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -151,4 +157,12 @@ class Sender:
     def _write(self, buffers: Sequence[Buffer]) -> None:
         if not self.open:
             raise Lost("the association ended while an object was being sent")
+        self._half = True
         self._wire.write(self._layer.send_data(buffers))
+
+    def _break_off(self) -> None:
+        """Half a message is out: anything that followed would be taken for the rest of it."""
+        if self._half and self.open:
+            self._behind.clear()
+            self._wire.write([self._layer.send_abort()])
+            self._wire.close()
