@@ -81,8 +81,9 @@ class Site:
             graph.archive, graph.identities, settings.limits, Options(origins=frozenset(settings.http.cors_origins))
         )
         inside = Inside(
-            graph.archive, graph.identities, graph.settings, graph.condition, graph.associations, graph.traffic
-        )
+            graph.archive, graph.identities, graph.settings, graph.condition, graph.associations, graph.traffic,
+            graph.peers,
+        )  # fmt: skip
         self._pages = Starlette(routes=routes(inside))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

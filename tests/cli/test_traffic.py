@@ -125,7 +125,9 @@ class People:
 @contextmanager
 def site(graph: app.Graph) -> Iterator[TestClient]:
     people: Any = People(graph)
-    inside = Inside(graph.archive, people, graph.settings, graph.condition, graph.associations, graph.traffic)
+    inside = Inside(
+        graph.archive, people, graph.settings, graph.condition, graph.associations, graph.traffic, graph.peers
+    )
     with TestClient(Starlette(routes=routes(inside))) as client:
         client.headers["authorization"] = "Bearer admin"
         yield client

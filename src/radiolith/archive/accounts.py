@@ -19,6 +19,7 @@ from radiolith.index.session import Reader
 from radiolith.model import AuditEvent, BadInput, Conflict, Fact, NotFound, Principal
 from radiolith.trust.access import ROLES, Action, require
 from radiolith.trust.audit import ReadAudit
+from radiolith.trust.devices import SERVICES, split_services
 from radiolith.trust.identity import TOKEN_PREFIX, digest, hash_password
 
 PASSWORD_MIN = 10
@@ -119,9 +120,14 @@ class Accounts:
     # ------------------------------------------------------------ peers
 
     async def add_peer(self, principal: Principal, name: str, body: dict[str, Any]) -> None:
-        """A device or system we talk to: AE title, address, port, TLS."""
+        """A device or system we talk to: AE title, address, port, TLS, and what else is wished of it (docs/dicom.md)."""
         require(principal, Action.ACCOUNTS)
         _named(name)
+        if body.get("role"):
+            _role(str(body["role"]))
+        unknown = [word for word in split_services(str(body.get("services", ""))) if word not in SERVICES]
+        if unknown:
+            raise BadInput(f"there is no service '{unknown[0]}'; there are: {', '.join(SERVICES)}")
         if await self._look(lambda read: accounts.peer(read, principal.tenant.id, name)):
             raise Conflict(f"there is a peer '{name}' already")
         await self._write(principal, "peer", {"name": name, **body}, name)

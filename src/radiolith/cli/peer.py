@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -25,13 +26,33 @@ def add(  # noqa: PLR0913 - one parameter an option
     aet: Annotated[
         str, typer.Option("--aet", metavar="AET", callback=options.aet, help="Its application entity title.")
     ],
-    address: Annotated[str, typer.Option("--address", metavar="HOST", help="Its host name or IP address.")],
+    address: Annotated[
+        str,
+        typer.Option(
+            "--address", metavar="HOST", help="Host name or IP address; a network (10.0.0.0/24) for calls from it."
+        ),
+    ],
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Its TCP port.")],
     tls: Annotated[bool, typer.Option("--tls", help="It speaks DICOM over TLS.")] = False,
     commitment: Annotated[
         bool,
         typer.Option("--commitment", help="What is sent to it counts as delivered when it has committed to keep it."),
     ] = False,
+    role: Annotated[
+        str, typer.Option("--role", metavar="ROLE", help="What it may do: 'editor' everything, 'reader', 'writer'.")
+    ] = "",
+    services: Annotated[
+        str, typer.Option("--services", metavar="LIST", help="All it may ask for: 'echo,store,find,move,get,commit'.")
+    ] = "",
+    notify: Annotated[
+        bool, typer.Option("--notify", help="It is told of every study that is complete (Instance Availability).")
+    ] = False,
+    syntax: Annotated[
+        str, typer.Option("--syntax", metavar="UID", help="Transfer syntax to send in where it can be made.")
+    ] = "",
+    charset: Annotated[
+        str, typer.Option("--charset", metavar="TERM", help="Character set of answers to its queries: 'ISO_IR 192'.")
+    ] = "",
     complete_after: Annotated[
         int | None,
         typer.Option(
@@ -46,6 +67,14 @@ def add(  # noqa: PLR0913 - one parameter an option
         about: dict[str, object] = {"aet": aet, "address": address, "port": port, "tls": tls}
         about |= {"commitment": True} if commitment else {}
         about |= {"quiet": complete_after} if complete_after else {}
+        wishes: dict[str, object] = {
+            "role": role,
+            "services": services,
+            "notify": notify,
+            "syntax": syntax,
+            "charset": charset,
+        }
+        about |= {wish: value for wish, value in wishes.items() if value}
         home.run(home.accounts.add_peer(home.principal, name, about))
     console.say(f"{name} is {aet} at {address}:{port}{' with TLS' if tls else ''}.")
 
@@ -57,8 +86,12 @@ def list_(context: typer.Context, as_json: options.AsJson = False) -> None:
 
     with open_home(context.obj) as home:
         peers = home.run(home.accounts.peers(home.principal))
-    fields = ("aet", "address", "port", "tls", "commitment", "quiet")
-    rows = [{"name": peer.name} | {field: peer.more.get(field) for field in fields} for peer in peers]
+    fields = ("aet", "address", "port", "tls", "commitment", "quiet", "role", "services", "notify", "syntax", "charset")
+    rows = [
+        {"name": peer.name} | {field: peer.more.get(field) for field in fields[:4]}
+        | {field: peer.more[field] for field in fields[4:] if field in peer.more}
+        for peer in peers
+    ]  # fmt: skip
     if as_json:
         console.give_json(rows)
     else:
@@ -74,6 +107,82 @@ def remove(context: typer.Context, name: Name) -> None:
     with open_home(context.obj) as home:
         home.run(home.accounts.remove_peer(home.principal, name))
     console.say(f"{name} is forgotten.")
+
+
+@app.command()
+def knocks(context: typer.Context, as_json: options.AsJson = False) -> None:
+    """Devices that called and are no nodes: for a day after `init` what they send is set aside, then they are refused."""
+    from radiolith.home import open_home
+
+    with open_home(context.obj) as home:
+        found = home.run(home.graph.peers.knocks(home.principal))
+    if as_json:
+        rows = [
+            {
+                "calling": one.caller.calling, "called": one.caller.called, "address": one.caller.address,
+                "first_at": _moment(one.first_at), "last_at": _moment(one.last_at), "count": one.count,
+                "admitted": one.admitted, "objects": one.objects,
+            }
+            for one in found
+        ]  # fmt: skip
+        console.give_json(rows)
+        return
+    lines = [
+        (
+            one.caller.calling, one.caller.address, one.caller.called, _moment(one.last_at), one.count,
+            "set aside" if one.admitted else "refused", one.objects,
+        )
+        for one in found
+    ]  # fmt: skip
+    columns = ("AE title", "address", "called", "last", "calls", "it is", "objects set aside")
+    console.give_table(columns, lines, "No unknown device has called.")
+
+
+@app.command()
+def accept(
+    context: typer.Context,
+    aet: Annotated[str, typer.Argument(metavar="AET", help="As `knocks` shows it.")],
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="What it is called here; else its AE title.")
+    ] = "",
+    address: Annotated[str, typer.Option("--address", metavar="IP", help="Which one, where several call so.")] = "",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The TCP port it listens at.")] = 104,
+) -> None:
+    """Make a device that called a node, and keep what was set aside from it as images."""
+    from radiolith.home import open_home
+
+    with open_home(context.obj) as home:
+        done = home.run(home.graph.peers.accept(home.principal, aet, name=name, address=address, about={"port": port}))
+    console.say(f"{done.name} is {aet} at {done.address}:{port}. {done.received} objects set aside are kept now.")
+    if done.left:
+        console.say(f"{done.left} are in quarantine still, each for a reason of its own.")
+
+
+@app.command()
+def reports(context: typer.Context, as_json: options.AsJson = False) -> None:
+    """What nodes were to be told and have not taken: results of storage commitment, studies that are complete."""
+    from radiolith.home import open_home
+
+    with open_home(context.obj) as home:
+        found = home.run(home.graph.peers.reports(home.principal, 1000))
+    rows = [
+        {
+            "id": one.id, "kind": one.kind.name.lower(), "subject": one.subject, "aet": one.to.aet,
+            "state": one.state.name.lower().replace("_", " "), "attempts": one.attempts,
+            "next_at": _moment(one.next_at) if not one.ended_at else None, "said": one.said,
+        }
+        for one in found
+    ]  # fmt: skip
+    if as_json:
+        console.give_json(rows)
+        return
+    fields = ("id", "kind", "aet", "state", "attempts", "next_at", "said")
+    lines = [tuple(row[field] or "" for field in fields) for row in rows]
+    console.give_table(("id", "what", "AE title", "state", "tries", "next", "why"), lines, "Everybody has been told.")
+
+
+def _moment(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat(timespec="seconds")
 
 
 @app.command()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from radiolith.dimse import association
+from radiolith.dimse import association, services
 from radiolith.dimse.association import Accepted, Context, Rejected
 from radiolith.dimse.commands import Command
 from radiolith.dimse.exchange import Exchange, flush, read
@@ -132,9 +132,9 @@ class Acceptor:
         principal = admission.principal
         if request.user.identity is not None:
             principal = await node.identify(request.user.identity, principal, address)
-        self._caller = Caller(principal, admission.peer, request.calling, request.called, address)
+        self._caller = Caller(principal, admission.peer, request.calling, request.called, address, admission.charset)
         self.trace.principal = principal.name
-        return association.negotiate(request, node.offer)
+        return association.negotiate(request, services.restricted(node.offer, admission.services))
 
     def _operation(self, context: Context, command: Command) -> Operation:
         assert self._caller is not None  # the association was accepted

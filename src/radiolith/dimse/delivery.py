@@ -211,7 +211,8 @@ class DimseDelivery:
             fields["MoveOriginatorApplicationEntityTitle"] = transfer.ordered_by
             fields["MoveOriginatorMessageID"] = transfer.message_id
         title = self._means.title(transfer.tenant_id)
-        sent = send(self._target(peer), title, self._ours(transfer, peer), instances, transfer.syntax, **fields)
+        prefer = transfer.syntax or str(peer.more.get("syntax") or "")
+        sent = send(self._target(peer), title, self._ours(transfer, peer), instances, prefer, **fields)
         async with aclosing(sent) as results:
             async for result in results:
                 yield result

@@ -35,6 +35,7 @@ class Caller:
     calling: str
     called: str
     address: str
+    charset: tuple[str, ...] = ()  # what it reads text in; () leaves that to its requests
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ async def serve(operation: Operation) -> None:
     context = operation.context
     model = MODELS[context.abstract_syntax]
     asked = read_query(operation.data, context.transfer_syntax, model, Negotiated.of(context.extended))
-    answers = Answers(asked, context.transfer_syntax, operation.caller.called)
+    answers = Answers(asked, context.transfer_syntax, operation.caller.called, operation.caller.charset)
     caller = operation.caller
     async for found in find(operation.archive, caller.principal, asked, answers, lambda: operation.cancelled):
         operation.respond(found.status, found.identifier)

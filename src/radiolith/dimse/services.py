@@ -8,10 +8,11 @@ never: do a service's work itself, but for Verification, which has none. C-STORE
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from radiolith.dimse import availability, committed, committing, getting, infomodels, moving, querying, sopclasses
 from radiolith.dimse.association import Accepts, Context, Offer
-from radiolith.dimse.commands import FIELD, Command
+from radiolith.dimse.commands import COMMANDS, FIELD, Command
 from radiolith.dimse.items import Window
 from radiolith.dimse.operation import Operation
 from radiolith.dimse.status import Service, Status
@@ -58,6 +59,31 @@ def stores(context: Context) -> bool:
 def service_of(command: Command) -> Service:
     """Which table of statuses holds for a command."""
     return _OF_FIELD.get(command.field, Service.NORMALIZED)
+
+
+_WORDS = {
+    "C-ECHO-RQ": "echo",
+    "C-FIND-RQ": "find",
+    "C-MOVE-RQ": "move",
+    "C-GET-RQ": "get",
+    "N-ACTION-RQ": "commit",
+    "N-EVENT-REPORT-RQ": "commit",
+    "N-CREATE-RQ": "store",
+}
+"""Request -> its word in `trust.devices.SERVICES`."""
+
+
+def restricted(offered: Offer, words: frozenset[str]) -> Offer:
+    """The offer to a peer that may ask for these services alone (none: for all). Storage stays where it may C-GET."""
+    if not words:
+        return offered
+    served = {sop_class: _WORDS[COMMANDS[field].name] for field, sop_class in SERVICES}
+    accepts = {
+        sop_class: replace(how, scp=how.scp and "store" in words) if sop_class not in served else how
+        for sop_class, how in offered.accepts.items()
+        if served.get(sop_class, "store" if "store" in words else "get") in words
+    }
+    return replace(offered, accepts=accepts, unknown=offered.unknown if "store" in words else None)
 
 
 def offer(max_length: int, unknown_storage: bool) -> Offer:

@@ -43,6 +43,15 @@ UNKNOWN = "unknown device"
 """Name of the principal of a stranger; which one it was is the source of what it sent."""
 
 
+SERVICES = ("echo", "store", "find", "move", "get", "commit")
+"""What a peer may be restricted to."""
+
+
+def split_services(text: str) -> list[str]:
+    """'store, commit' -> ['store', 'commit']."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def titles(dimse: Dimse) -> dict[str, str]:
     """AE title -> name of the tenant: what this archive answers to."""
     further = (entry.partition("=") for entry in dimse.titles)
@@ -69,8 +78,12 @@ class Knock:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
+    """`services`: all that it may ask for, of SERVICES; none said means all. `charset`: defined terms of what it reads."""
+
     principal: Principal
     peer: str  # name of the peer, '' for one that is let in as local
+    services: frozenset[str] = frozenset()
+    charset: tuple[str, ...] = ()
 
 
 class Devices:
@@ -100,7 +113,13 @@ class Devices:
         for peer in peers:
             if peer.more.get("aet") == knock.calling and await self._is_from(peer, knock):
                 role = str(peer.more.get("role") or PEER_ROLE)
-                return Admission(Principal(tenant, peer.name, role, "peer"), peer.name)
+                charset = str(peer.more.get("charset") or "")
+                return Admission(
+                    Principal(tenant, peer.name, role, "peer"),
+                    peer.name,
+                    frozenset(split_services(str(peer.more.get("services") or ""))),
+                    tuple(charset.split("\\")) if charset else (),
+                )
         if self._open and _is_loopback(knock.address):
             return Admission(Principal(tenant, "local", LOCAL_ROLE, "local"), "")
         return await self._stranger(tenant, knock)

@@ -19,7 +19,7 @@ from radiolith.archive.ports import Rejected, Sideline
 from radiolith.httpstatus import code, sentence
 from radiolith.model import Failure, Held, Identity, NotAuthenticated, Principal, Unavailable
 from radiolith.trust.access import Action, require
-from radiolith.web import session, traffic
+from radiolith.web import peers, session, traffic
 from radiolith.web.ports import Inside
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Entries of one answer.")]
@@ -302,6 +302,7 @@ def application(inside: Inside) -> FastAPI:
     app.state.inside = inside
     app.include_router(calls)
     app.include_router(traffic.calls)
+    app.include_router(peers.calls)
     app.add_exception_handler(Failure, _failed)
     return app
 

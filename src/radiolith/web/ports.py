@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from radiolith.archive.associations import Associations
+from radiolith.archive.peers import Peers
 from radiolith.archive.ports import Archive
 from radiolith.config import Settings
 from radiolith.model import Principal
@@ -56,3 +57,4 @@ class Inside:
     condition: Condition
     associations: Associations
     traffic: Traffic
+    peers: Peers

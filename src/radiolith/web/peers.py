@@ -1,0 +1,133 @@
+"""/api/v1: peers, unknown devices that called, and what peers were not told yet. Each call is one verb.
+
+Must never: decide; what a caller may do is checked inside the verbs.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from radiolith.archive.peers import PORT, Peers
+from radiolith.index.accounts import Peer
+from radiolith.index.knocks import Known
+from radiolith.index.peer_reports import PeerReport
+from radiolith.model import Principal
+from radiolith.web import session
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="Entries of one answer.")]
+Before = Annotated[int, Query(ge=0, description="The number the answer before ended with; 0 for the first.")]
+
+
+class PeerOut(BaseModel):
+    name: str
+    aet: str
+    address: str
+    port: int | None
+    tls: bool
+    settings: dict[str, Any] = Field(description="Whatever else was said of it.")
+    since: datetime
+
+    @staticmethod
+    def of(peer: Peer) -> PeerOut:
+        known = ("name", "aet", "address", "port", "tls")
+        more = peer.more
+        return PeerOut(
+            name=peer.name, aet=str(more.get("aet", "")), address=str(more.get("address", "")), port=more.get("port"),
+            tls=bool(more.get("tls")), settings={key: more[key] for key in more if key not in known}, since=_moment(peer.at),
+        )  # fmt: skip
+
+
+class KnockOut(BaseModel):
+    calling: str
+    called: str
+    address: str
+    first_at: datetime
+    last_at: datetime
+    count: int = Field(description="Associations it asked for.")
+    admitted: bool = Field(description="Whether it was let in the last time, to hand over into the quarantine.")
+    objects: int = Field(description="In quarantine, from this title and address.")
+
+    @staticmethod
+    def of(known: Known) -> KnockOut:
+        caller = known.caller
+        return KnockOut(
+            calling=caller.calling, called=caller.called, address=caller.address, first_at=_moment(known.first_at),
+            last_at=_moment(known.last_at), count=known.count, admitted=known.admitted, objects=known.objects,
+        )  # fmt: skip
+
+
+class Accepting(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    aet: str = Field(min_length=1, max_length=16, description="The AE title it calls itself.")
+    name: str = Field("", max_length=64, description="What it is called here; empty takes the AE title.")
+    address: str = Field("", max_length=64, description="Which one, where several call themselves so.")
+    port: int = Field(PORT, ge=1, le=65535, description="Where it listens.")
+
+
+class Accepted(BaseModel):
+    name: str
+    address: str
+    received: int = Field(description="Objects set aside that are kept as what they are now.")
+    left: int = Field(description="In quarantine still, each for a reason of its own.")
+
+
+class ReportOut(BaseModel):
+    id: int
+    kind: str = Field(description="'commitment' or 'availability'.")
+    subject: str = Field(description="Transaction UID of a commitment.")
+    aet: str
+    peer: str
+    state: str = Field(description="'waiting' or 'given_up'.")
+    attempts: int
+    next_at: datetime | None
+    said: str = Field(description="Why the last attempt failed.")
+
+    @staticmethod
+    def of(report: PeerReport) -> ReportOut:
+        return ReportOut(
+            id=report.id, kind=report.kind.name.lower(), subject=report.subject, aet=report.to.aet, peer=report.to.peer,
+            state=report.state.name.lower(), attempts=report.attempts,
+            next_at=None if report.ended_at else _moment(report.next_at), said=report.said,
+        )  # fmt: skip
+
+
+def _moment(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
+
+
+def _peers(request: Request) -> Peers:
+    return request.app.state.inside.peers
+
+
+async def _caller(request: Request) -> Principal:
+    return await session.caller(request.app.state.inside.identities, request)
+
+
+Verbs = Annotated[Peers, Depends(_peers)]
+Caller = Annotated[Principal, Depends(_caller)]
+calls = APIRouter()
+
+
+@calls.get("/peers", summary="The DICOM nodes known")
+async def peers(verbs: Verbs, principal: Caller) -> list[PeerOut]:
+    return [PeerOut.of(peer) for peer in await verbs.list(principal)]
+
+
+@calls.get("/knocks", summary="Devices that called and are no peers, latest first")
+async def knocks(verbs: Verbs, principal: Caller) -> list[KnockOut]:
+    return [KnockOut.of(known) for known in await verbs.knocks(principal)]
+
+
+@calls.post("/knocks/accept", summary="Make such a device a peer, and keep what was set aside from it")
+async def accept(verbs: Verbs, principal: Caller, what: Accepting) -> Accepted:
+    done = await verbs.accept(principal, what.aet, name=what.name, address=what.address, about={"port": what.port})
+    return Accepted(name=done.name, address=done.address, received=done.received, left=done.left)
+
+
+@calls.get("/reports", summary="What peers were to be told and have not taken, latest first")
+async def reports(verbs: Verbs, principal: Caller, limit: Limit = 100, before: Before = 0) -> list[ReportOut]:
+    return [ReportOut.of(report) for report in await verbs.reports(principal, limit, before)]

@@ -1,0 +1,67 @@
+"""Unknown devices and peers from the command line and through /api/v1."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from radiolith.model import Source
+from radiolith.trust.devices import Devices, Knock
+from tests.archive.homes import opened
+from tests.archive.objects import EXPLICIT, Made
+from tests.cli.test_home import Typed, typed  # noqa: F401
+from tests.cli.test_traffic import site
+
+SOP = "1.2.3.1.1"
+
+
+async def called(home: Path) -> None:
+    """An unknown device has sent one object."""
+    async with opened(home) as graph:
+        devices = Devices(graph.database, {"RADIOLITH": "default"}, False)
+        stranger = (await devices.admit(Knock("CT1", "RADIOLITH", "10.0.0.5"))).principal
+        intake = graph.archive.ingest.begin(stranger, Source("dimse", "CT1", "10.0.0.5"), transfer_syntax=EXPLICIT)
+        await intake.write(Made("1.2.3", "1.2.3.1", SOP).dataset())
+        await (await intake.finish())
+
+
+def test_a_device_that_called_is_listed_and_accepted(typed: Typed) -> None:  # noqa: F811
+    asyncio.run(called(typed.home))
+    (one,) = typed.json("peer", "knocks")
+    assert (one["calling"], one["address"], one["admitted"], one["objects"]) == ("CT1", "10.0.0.5", True, 1)
+    assert "1 objects set aside are kept now" in typed.done("peer", "accept", "CT1", "--name", "ct", "--port", "11112")
+    assert typed.json("peer", "knocks") == [] and typed.json("quarantine", "list") == []
+    (peer,) = typed.json("peer", "list")
+    assert (peer["name"], peer["aet"], peer["address"], peer["port"]) == ("ct", "CT1", "10.0.0.5", 11112)
+    assert typed.json("peer", "reports") == []
+
+
+def test_the_api_lists_and_accepts(tmp_path: Path) -> None:
+    asyncio.run(called(tmp_path / "home"))
+
+    async def work() -> None:
+        async with opened(tmp_path / "home") as graph:
+            await asyncio.to_thread(calls, graph)
+
+    def calls(graph: object) -> None:
+        with site(graph) as client:  # type: ignore[arg-type]
+            (one,) = client.get("/api/v1/knocks").json()
+            assert (one["calling"], one["called"], one["count"], one["objects"]) == ("CT1", "RADIOLITH", 1, 1)
+            assert client.post("/api/v1/knocks/accept", json={"aet": "CT9"}).status_code == 404
+            done = client.post("/api/v1/knocks/accept", json={"aet": "CT1", "name": "ct"})
+            assert done.json() == {"name": "ct", "address": "10.0.0.5", "received": 1, "left": 0}
+            (peer,) = client.get("/api/v1/peers").json()
+            assert (peer["name"], peer["port"], peer["settings"]) == ("ct", 104, {})
+            assert client.get("/api/v1/reports").json() == []
+            client.headers["authorization"] = "Bearer archivist"
+            for path in ("peers", "knocks", "reports"):
+                assert client.get(f"/api/v1/{path}").status_code == 403
+
+    asyncio.run(work())
+
+
+def test_a_peer_has_wishes(typed: Typed) -> None:  # noqa: F811
+    base = ("peer", "add", "ws", "--aet", "WS", "--address", "10.0.0.0/24", "--port", "104")
+    typed.done(*base, "--role", "reader", "--notify", "--syntax", "1.2.840.10008.1.2.1", "--charset", "ISO_IR 192")
+    (peer,) = typed.json("peer", "list")
+    assert (peer["role"], peer["notify"], peer["charset"]) == ("reader", True, "ISO_IR 192")
