@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance  # type: ignore
 
 from radiolith.dimse import committing
@@ -23,7 +23,7 @@ from radiolith.dimse.scu import secured
 from radiolith.index import peer_reports
 from radiolith.index.peer_reports import State
 from radiolith.jobs.reports import GIVE_UP, Reports
-from radiolith.model import Unavailable
+from radiolith.model import NotFound, Unavailable
 from tests.archive.homes import opened, principal, store
 from tests.archive.objects import numbered
 from tests.dimse.served import AET, Served, served
@@ -296,3 +296,36 @@ def test_two_runners_tell_once(home: Path) -> None:
             assert peers.told == 5 and waiting(graph) == []
 
     asyncio.run(work())
+
+
+def test_a_report_of_what_we_asked_for_goes_to_the_outbox(home: Path) -> None:
+    """A peer opens an association of its own, as SCP of storage commitment (PS3.4 J.3.3)."""
+    from radiolith.dimse.moving import Moving
+
+    told: list[tuple[str, tuple[str, ...], dict[str, str]]] = []
+
+    class Outbox:
+        async def committed(self, who: Any, transaction: str, kept: Any, refused: Any) -> None:
+            if transaction != "1.2.3.4":
+                raise NotFound("no transfer waits for this transaction UID")
+            told.append((transaction, tuple(kept), dict(refused)))
+
+    with served(home) as found:
+        outbox: Any = Outbox()
+        nothing: Any = None
+        found.node.moving = Moving(outbox, nothing, nothing)
+        ae = AE(ae_title="ARCHIVE2")
+        ae.add_requested_context(PUSH)
+        role = build_role(PUSH, scu_role=False, scp_role=True)
+        association = ae.associate("127.0.0.1", found.port, ae_title=AET, ext_neg=[role])
+        assert association.is_established
+        report = request((CT, "1.2.3.1"), uid="1.2.3.4")
+        failed = Dataset()
+        failed.ReferencedSOPClassUID, failed.ReferencedSOPInstanceUID, failed.FailureReason = CT, "1.2.3.2", 0x0112
+        report.FailedSOPSequence = [failed]
+        status, _ = association.send_n_event_report(report, 2, PUSH, INSTANCE)
+        assert status.Status == 0
+        assert told == [("1.2.3.4", ("1.2.3.1",), {"1.2.3.2": "no such object instance (reason 0x0112)"})]
+        status, _ = association.send_n_event_report(request((CT, "1.2.3.1"), uid="9.9"), 1, PUSH, INSTANCE)
+        assert status.Status == 0x0112
+        association.release()
