@@ -18,6 +18,8 @@ import pytest
 
 POWER = "tests/storage/test_power_loss.py::test_nothing_acknowledged_is_lost"
 FAULTS = "tests/archive/test_database_faults.py"
+CUT, DEADLINES = "tests/dimse/test_cut.py", "tests/dimse/test_deadlines.py"
+REFUSED = "tests/dimse/test_refused.py"
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,57 @@ BUGS = (
         "            self._index(self._objects(one.segment, one.start, void, report), report, recovered=True)\n",
         "            self._index(self._objects(one.segment, one.end, void, report), report, recovered=True)\n",
         f"{FAULTS}::test_the_database_after_a_power_loss",
+    ),
+    Bug(
+        "C-STORE answered before the object is durable",
+        "dimse/reception.py",
+        "                future.add_done_callback(self._settled)\n                return\n",
+        "                self._operation.respond(Status.SUCCESS)\n                self._done(self._operation)\n"
+        "                return\n",
+        f"{REFUSED}::test_an_object_is_answered_once_it_is_durable",
+    ),
+    Bug(
+        "a fragment of another context taken for the message's",
+        "dimse/messages.py",
+        "        if context_id != self._context_id and self._context_id:\n",
+        "        if False:\n",
+        f"{CUT}::test_what_breaks_the_rules_of_messages_is_aborted",
+    ),
+    Bug(
+        "the mark of the last fragment ignored",
+        "dimse/upperlayer.py",
+        "last = self._control & 2 != 0 and not self._value_left",
+        "last = not self._value_left",
+        f"{CUT}::test_fragments_up_to_the_one_marked_last_are_one_object",
+    ),
+    Bug(
+        "the announced length of a PDU not checked",
+        "dimse/pdu.py",
+        "        wrong = length < HEADER or (data_max and length > data_max)\n",
+        "        wrong = length < HEADER\n",
+        f"{CUT}::test_a_length_that_no_pdu_may_have",
+    ),
+    Bug(
+        "an aborted object kept as far as it came",
+        "dimse/reception.py",
+        "        intake, self._intake = self._intake, None\n        if intake is not None:\n            await intake.abort()\n"
+        "        self._done(self._operation)\n",
+        "        await self.finish()\n",
+        f"{CUT}::test_a_connection_cut_at_every_byte",
+    ),
+    Bug(
+        "a release inside a message waited for for ever",
+        "dimse/acceptor.py",
+        "            await self._exchange.drop()\n            await self._exchange.quiet()\n",
+        "            await self._exchange.quiet()\n",
+        f"{CUT}::test_a_release_inside_a_message_ends_in_order",
+    ),
+    Bug(
+        "answers that nobody takes pile up",
+        "dimse/exchange.py",
+        "        await wire.drain()  # who does not take our answers is not heard: they would pile up\n",
+        "",
+        f"{DEADLINES}::test_who_does_not_read_its_answers_is_not_heard_and_then_cut",
     ),
 )
 
