@@ -34,16 +34,7 @@ from radiolith.archive.tasks import (
 from radiolith.index import audit, facts, instances, quarantine, segments
 from radiolith.index.database import Database
 from radiolith.index.session import Contention
-from radiolith.model import (
-    AuditEvent,
-    Blob,
-    Fact,
-    Failure,
-    Outcome,
-    Place,
-    Scope,
-    Unavailable,
-)
+from radiolith.model import AuditEvent, Blob, Fact, Failure, Outcome, Place, Scope, Unavailable
 from radiolith.storage.blobs import Draft, Log
 from radiolith.trust.keys import FACTS, Keys, Label
 
