@@ -113,11 +113,13 @@ class Served:
 
 @dataclass(frozen=True)
 class Setting:
-    """How it is served: `titles` AE title -> tenant; `near`: loopback is open; `http`: beside it, with a token."""
+    """How it is served: `titles` AE title -> tenant; `near`: loopback is open; `age` of the home in hours, for strangers;
+    `http`: beside it, with a token."""
 
     terms: Terms = TERMS
     titles: Mapping[str, str] = field(default_factory=lambda: {AET: "default"})
     near: bool = True
+    age: int = 0
     http: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
     tls: Any = None
@@ -131,7 +133,9 @@ def served(home: Path, setting: Setting = Setting(), decoders: Decoders | None =
 
         async def work() -> None:
             async with opened(home, decoders, environ=setting.environ) as graph:
-                devices = Devices(graph.database, setting.titles, setting.near)
+                devices = Devices(
+                    graph.database, setting.titles, setting.near, lambda: microseconds() + setting.age * 3_600_000_000
+                )
                 offer = services.offer(setting.terms.pdu_bytes, True)
                 node = Node(graph.archive, (devices, graph.identities), offer, setting.terms, microseconds)
                 traces: list[Mapping[str, Any]] = []

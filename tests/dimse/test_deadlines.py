@@ -13,7 +13,7 @@ from radiolith.dimse import acceptor, server
 from radiolith.dimse.commands import Command
 from radiolith.dimse.messages import message
 from radiolith.dimse.pdu import Abort, AssociateAccept, AssociateReject, encode
-from radiolith.dimse.wire import BUFFER, CLOSE_SECONDS, GONE_SECONDS, WRITE_MAX
+from radiolith.dimse.wire import BUFFER, GONE_SECONDS, WRITE_MAX
 from tests.archive.objects import Made
 from tests.dimse.served import Served, Setting, Terms, served
 from tests.dimse.speaker import STORE_ID, Ended, Speaker, echo, request, store
@@ -138,12 +138,11 @@ def test_who_does_not_read_its_answers_is_not_heard_and_then_cut(archive: Served
             except BlockingIOError:
                 archive.ask(unsent)  # a turn of the loop
         assert said < 100 << 20, "everything was taken in, whatever came of it"
-        archive.ask(unsent)
-        before = wire.received
-        archive.advance(acceptor.RATE_PERIOD - 5)
-        assert wire.received - before <= BUFFER
-        assert archive.ask(unsent) < WRITE_MAX + 2 * BUFFER
-        archive.advance(10 + CLOSE_SECONDS)
+        for _ in range(20):  # the system may still take some, which begins the period anew
+            archive.advance(acceptor.RATE_PERIOD / 4)
+            assert archive.ask(unsent) < WRITE_MAX + 2 * BUFFER
+            if not archive.server._running:
+                break
         archive.idle()
     assert archive.traces[-1]["end"] == "our answers were not taken, or too slowly"
 

@@ -24,6 +24,7 @@ from radiolith.dimse.items import Identity
 from radiolith.dimse.moving import Moving
 from radiolith.dimse.wire import Wire
 from radiolith.model import NotAuthenticated, Principal
+from radiolith.trust.access import STRANGER
 from radiolith.trust.devices import Devices
 from radiolith.trust.identity import Identities
 
@@ -70,7 +71,8 @@ class Node:
         _one_less(self._associations, address)
 
     async def identify(self, identity: Identity, admitted: Principal, address: str) -> Principal:
-        """Who a user identity is (PS3.7 D.3.3.7). Raises NotAuthenticated with the reason, NotAllowed."""
+        """Who a user identity is (PS3.7 D.3.3.7); on a device that nobody has entered it changes nothing: what comes from there
+        is set aside. Raises NotAuthenticated with the reason, NotAllowed."""
         try:
             first, second = identity.primary.decode("utf-8"), identity.secondary.decode("utf-8")
         except UnicodeDecodeError:
@@ -87,7 +89,7 @@ class Node:
             raise NotAuthenticated("Kerberos tickets and SAML assertions are not checked here: give name and passcode")
         if found.tenant.id != admitted.tenant.id:
             raise NotAuthenticated("this user belongs to another AE title")
-        return found
+        return admitted if admitted.role == STRANGER else found
 
 
 class Server:
