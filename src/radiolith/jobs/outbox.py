@@ -156,6 +156,7 @@ class Sender:
         sent = _Sending(claimed, peer, Principal(tenant, claimed.principal, "", "system"), told)
         sent.behind = behind
         try:
+            await self._flush(sent)  # those behind wait from now on, not from the first answer on
             while await self._batch(sent):
                 pass
         except Failure as failure:

@@ -135,8 +135,14 @@ class Devices:
 
     async def peer_with(self, tenant: Tenant, aet: str) -> Peer | None:
         """The peer of this tenant with this AE title: where a C-MOVE may send. None when there is none."""
-        _, peers = await self._tenant(tenant.name)
-        return next((peer for peer in peers if peer.more.get("aet") == aet), None)
+        for look_again in (False, True):  # it may have been entered a moment ago
+            if look_again:
+                self._known.pop(tenant.name, None)
+            _, peers = await self._tenant(tenant.name)
+            found = next((peer for peer in peers if peer.more.get("aet") == aet), None)
+            if found is not None:
+                return found
+        return None
 
     async def _tenant(self, name: str) -> tuple[Tenant | None, list[Peer]]:
         known = self._known.get(name)
