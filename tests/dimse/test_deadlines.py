@@ -132,11 +132,14 @@ def test_who_does_not_read_its_answers_is_not_heard_and_then_cut(archive: Served
         async def unsent() -> int:
             return wire.transport.get_write_buffer_size()
 
-        while not wire.blocked and said < 100 << 20:
+        stuck, seen = 0, 0
+        while stuck < 2_000 and said < 100 << 20:  # turns of the loop in which it read nothing
             try:
                 said += peer.socket.send(block[said % len(block) :])
             except BlockingIOError:
-                archive.ask(unsent)  # a turn of the loop
+                assert archive.ask(unsent) < WRITE_MAX + 2 * BUFFER
+                stuck = stuck + 1 if wire.blocked and wire.received == seen else 0
+                seen = wire.received
         assert said < 100 << 20, "everything was taken in, whatever came of it"
         for _ in range(20):  # the system may still take some, which begins the period anew
             archive.advance(acceptor.RATE_PERIOD / 4)
