@@ -290,7 +290,7 @@ class SqliteDatabase:
                 if handle.writer is None:
                     handle.writer = connect(handle.path)
                 connection = handle.writer
-                if handle.durable is not durable:  # said only when it changes: preparing a PRAGMA costs as much as a row
+                if handle.durable is not durable:  # said only when it changes: a PRAGMA costs as much as a row
                     connection.execute("PRAGMA synchronous=FULL" if durable else "PRAGMA synchronous=NORMAL")
                     handle.durable = durable
                 connection.execute("BEGIN IMMEDIATE")
