@@ -129,12 +129,13 @@ def put(port: int, files: Sequence[bytes], calling: str = "TESTER") -> Counter[i
         with Speaker(port) as peer:
             accept = peer.associate(tuple(Wanted(one, (syntax,)) for one, syntax in part), calling=calling)
             assert isinstance(accept, AssociateAccept)
+            size = min(accept.user.max_length or 1 << 16, 1 << 16)
             usable = {pair: answer.id for pair, answer in zip(part, accept.contexts, strict=True) if not answer.result}
             for file in files:
                 sop_class, sop, syntax = kinds[id(file)]
                 context = usable.get((sop_class, syntax))
                 if context is not None:
-                    peer.say(store(dataset_of(file), sop, sop_class=sop_class, context=context, size=1 << 16))
+                    peer.say(store(dataset_of(file), sop, sop_class=sop_class, context=context, size=size))
                     statuses[peer.answer().status] += 1
             peer.release()
     return statuses

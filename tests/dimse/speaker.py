@@ -49,7 +49,7 @@ class Ended(Exception):
 class Speaker:
     """`say` bytes, `hear` PDUs; `nagle` leaves the system's delays on, as old peers do; `holds` bytes unread."""
 
-    def __init__(self, port: int, *, nagle: bool = False, source: str = "", holds: int = 0):
+    def __init__(self, port: int, *, nagle: bool = False, source: str = "", holds: int = 0, host: str = "127.0.0.1"):
         self.socket = socket.socket()
         self.socket.settimeout(30)
         if holds:
@@ -57,7 +57,7 @@ class Speaker:
         if source:
             self.socket.bind((source, 0))
         try:
-            self.socket.connect(("127.0.0.1", port))
+            self.socket.connect((host, port))
         except OSError:
             self.socket.close()
             raise
