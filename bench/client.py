@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 BUFFER = 1 << 18  # bytes read at once; larger ones fall out of the processor's cache
@@ -92,7 +93,7 @@ class Client:
     def _once(self, head: bytes, pieces: Iterable[Piece], keep: bool, begin: float) -> Reply:
         connection = self._connected()
         try:
-            self._send(connection, head, pieces)
+            send_pieces(connection, chain((head,), pieces))
         except ConnectionError:
             # it may have answered and closed while we were still sending: the answer says why
             if not self._receive():
@@ -105,16 +106,6 @@ class Client:
             self._socket = socket.create_connection((a.host, a.port), timeout=self._timeout)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._socket
-
-    @staticmethod
-    def _send(connection: socket.socket, head: bytes, pieces: Iterable[Piece]) -> None:
-        waiting: list[Piece] = [head]
-        for piece in pieces:
-            waiting.append(piece)
-            if len(waiting) >= GATHER:
-                _send_all(connection, waiting)
-                waiting = []
-        _send_all(connection, waiting)
 
     # ------------------------------------------------------------ receiving
 
@@ -196,6 +187,18 @@ class Client:
             self._at = self._end = 0
             if not self._receive():
                 return total
+
+
+def send_pieces(connection: socket.socket, pieces: Iterable[Piece]) -> None:
+    """Send all of them, GATHER at a time."""
+    waiting: list[Piece] = []
+    for piece in pieces:
+        waiting.append(piece)
+        if len(waiting) >= GATHER:
+            _send_all(connection, waiting)
+            waiting = []
+    if waiting:
+        _send_all(connection, waiting)
 
 
 def _send_all(connection: socket.socket, pieces: list[Piece]) -> None:

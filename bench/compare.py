@@ -31,14 +31,18 @@ import postgresql
 import radiolith_server
 import reading
 import report
+import retrieving
 import seaweed
+import sending
 import storing
 from isolation import isolate
 from measure import EXPECTED_FAILURES, Lane, Run, Sizes, reason
 from server import Server
 
 RESULTS = Path(__file__).parent / "results"
-STEPS: dict[str, Callable[[Run], None]] = {**storing.STEPS, **reading.STEPS}
+READING: dict[str, Callable[[Run], None]] = {**reading.STEPS, **retrieving.STEPS}
+STEPS: dict[str, Callable[[Run], None]] = {**sending.STEPS, **storing.STEPS, **READING}
+"""In this order: those that need an empty archive, then those that need a full one, which the last of them leaves."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,7 +129,7 @@ def _all(run: Run, steps: Sequence[str]) -> None:
     for step in steps:
         print(f"--- {step}", flush=True)
         try:
-            if step in reading.STEPS and not filled:
+            if step in READING and not filled:
                 reading.load(run)
                 filled = True
             STEPS[step](run)

@@ -41,6 +41,7 @@ class Sizes:
     large_frames: int = 4096
     large_reps: int = 2
     calls: int = 100
+    each_of_many: int = 40
     call_seconds: float = 5.0
     seconds: float = 3.0
 
@@ -57,6 +58,7 @@ class Sizes:
             large_frames=256,
             large_reps=1,
             calls=30,
+            each_of_many=5,
             call_seconds=2.0,
             seconds=0.7,
         )

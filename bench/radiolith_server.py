@@ -13,6 +13,7 @@ from pathlib import Path
 
 import processes
 from client import Address
+from dimse import CLIENT_AET
 from postgresql import PostgreSQL
 from seaweed import BUCKET, SeaweedFS
 from server import Server, ServerFailed, end, spawn, sqlite_bytes, tail
@@ -35,6 +36,7 @@ def executable() -> str | None:
 class Radiolith(Server):
     name = "radiolith"
     ready_path = "/health/ready"
+    aet = "RADIOLITH"
     workers = 2
 
     def __init__(self, work: Path):
@@ -52,10 +54,13 @@ class Radiolith(Server):
         if not printed:
             raise ServerFailed("radiolith token printed nothing")
         self._token = printed[-1]
+        peer = ("--aet", CLIENT_AET, "--address", "127.0.0.1", "--port", str(self.node().sink_port))
+        self._run("peer", "--home", str(self.home), "add", "bench", *peer)
 
     def command(self) -> list[str]:
-        address = f"127.0.0.1:{self.port}"
-        return [_found(), "serve", "--home", str(self.home), "--http", address, "--workers", str(self.workers)]
+        http, dimse = f"127.0.0.1:{self.port}", f"127.0.0.1:{self.dimse_port}"
+        place = ("--home", str(self.home), "--http", http, "--dimse", dimse, "--aet", self.aet)
+        return [_found(), "serve", *place, "--workers", str(self.workers)]
 
     def environment(self) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("RADIOLITH_")}

@@ -16,10 +16,11 @@ import processes
 from client import DICOM_JSON, DICOM_PARTS, FRAME_PARTS, Address, Client
 from corpus import Name
 from load import ClientFailed, Numbers, Started, one, repeated, steady
-from measure import EXPECTED_FAILURES, Run, reason
+from measure import EXPECTED_FAILURES, Lane, Run, reason
 from storing import fill, starts, store, store_large
 
-SPARE = 9_000  # run number of what is stored for reading; repetition r reads series r + 1, series 0 warms up
+SPARE = 9_001  # run number of what is stored for reading (its accession numbers are not those of run 0);
+# repetition r reads series r + 1, series 0 warms up
 CLIENTS = 8
 
 
@@ -39,6 +40,11 @@ def load(run: Run) -> None:
 
 def series(run: Run, number: int) -> list[Name]:
     return corpus.series(SPARE, run.sizes.series, study=number + 1)
+
+
+def some_study(run: Run, k: int) -> Name:
+    """An instance in one of the tiny studies; near numbers are of studies that are far apart."""
+    return Name(0, k * 7919 % run.sizes.studies + 1, k % 2 + 1)
 
 
 def large_name() -> Name:
@@ -87,14 +93,18 @@ def seen(address: Address, path: str) -> None:
 
 
 def asked(run: Run, row: str, path: Callable[[int], str], accept: str) -> None:
-    """One client call after call, then eight clients for a while."""
+    """What `path` says, one client call after call, then eight clients for a while."""
+    timed(run, row, lambda lane: fetch(lane.server.address(), path, accept))
+
+
+def timed(run: Run, row: str, make: Callable[[Lane], Callable[[int], int]]) -> None:
+    """What `make` makes for a client, its connection included: one client call after call, then eight for a while."""
     sizes = run.sizes
 
     for rep, lane in run.turns(row):
-        address = lane.server.address()
 
-        def alone(started: Started, address: Address = address, rep: int = rep) -> Numbers:
-            call = fetch(address, path, accept)
+        def alone(started: Started, lane: Lane = lane, rep: int = rep) -> Numbers:
+            call = make(lane)
             for k in range(5):
                 call(7_000 + rep * 50 + k)  # connection, caches, plans
             started()
@@ -103,12 +113,8 @@ def asked(run: Run, row: str, path: Callable[[int], str], accept: str) -> None:
         run.measured(row, lane, rep, lambda alone=alone: one(alone))
 
     for rep, lane in run.turns(f"{row}-{CLIENTS}"):
-        address = lane.server.address()
         run.measured(
-            f"{row}-{CLIENTS}",
-            lane,
-            rep,
-            lambda address=address: steady(lambda: fetch(address, path, accept), CLIENTS, sizes.seconds),
+            f"{row}-{CLIENTS}", lane, rep, lambda lane=lane: steady(lambda: make(lane), CLIENTS, sizes.seconds)
         )
 
 
@@ -121,16 +127,16 @@ def start_loaded(run: Run) -> None:
 
 def qido(run: Run) -> None:
     """Queries in a fresh process; the most memory any of them took is the figure of memory while querying."""
-    studies = run.sizes.studies
-    page = min(100, studies)
-
-    def one_of(k: int) -> Name:
-        return Name(0, k * 7919 % studies + 1, k % 2 + 1)
+    page = min(100, run.sizes.studies)
 
     kinds: dict[str, tuple[Callable[[int], str], bytes, int]] = {
-        "qido-accession": (lambda k: f"/studies?AccessionNumber={one_of(k).values()['accession']}", b'"0020000D"', 1),
+        "qido-accession": (
+            lambda k: f"/studies?AccessionNumber={some_study(run, k).values()['accession']}",
+            b'"0020000D"',
+            1,
+        ),
         "qido-page": (lambda _: f"/studies?limit={page}", b'"0020000D"', page),
-        "qido-instances": (lambda k: f"{one_of(k).series_path}/instances", b'"00080018"', 5),
+        "qido-instances": (lambda k: f"{some_study(run, k).series_path}/instances", b'"00080018"', 5),
     }
     first = len(run.records)
     for lane in run.lanes:
@@ -231,10 +237,14 @@ def multiframe_frame(run: Run) -> None:
 
 
 def check(run: Run, row: str, looked: Callable[[Address], None]) -> None:
+    checked(run, row, lambda lane: looked(lane.server.address()))
+
+
+def checked(run: Run, row: str, looked: Callable[[Lane], None]) -> None:
     """A server whose answer is wrong has no figure in this row."""
     for lane in run.lanes:
         try:
-            looked(lane.server.address())
+            looked(lane)
         except EXPECTED_FAILURES as failure:
             lane.given_up |= {row, f"{row}-{CLIENTS}"}
             run.record(row, lane, 0, error=f"WRONG: {reason(failure)}")

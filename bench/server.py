@@ -22,6 +22,7 @@ from pathlib import Path
 
 import processes
 from client import Address, Client
+from dimse import Node
 
 START_SECONDS = 60.0
 STOP_SECONDS = 40.0
@@ -38,10 +39,11 @@ class Server(ABC):
     name = ""
     ready_path = "/"
     ready_root = ""
+    aet = ""
 
     def __init__(self, work: Path):
         self.work = work / self.name
-        self.port = free_port()
+        self.port, self.dimse_port, self._sink_port = free_ports(3)
         self.process: subprocess.Popen[bytes] | None = None
         self.services: list[Service] = []
 
@@ -57,6 +59,10 @@ class Server(ABC):
 
     def address(self) -> Address:
         return Address(self.port)
+
+    def node(self) -> Node:
+        """Where it speaks DIMSE."""
+        return Node(self.dimse_port, self.aet, self._sink_port)
 
     def environment(self) -> dict[str, str]:
         return dict(os.environ)
@@ -146,9 +152,16 @@ class Service(ABC):
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ones of 127.0.0.1."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _die_with_parent() -> None:

@@ -121,7 +121,7 @@ def _slices(run: Run, shape: str, count: int) -> None:
                 return store(lane, shape, names)
 
             if run.measured(row, lane, rep, action, storing=True):
-                _check(run, row, lane, rep, [(part[0], len(part)) for part in names])
+                check_held(run, row, lane, rep, [(part[0], len(part)) for part in names])
 
 
 def multiframe(run: Run) -> None:
@@ -142,7 +142,7 @@ def _objects(run: Run, row: str, frames: int, reps: int) -> None:
             row, lane, rep, lambda lane=lane, name=name: store_large(lane, name, frames), storing=True
         )
         if numbers:
-            _check(run, row, lane, rep, [(name, 1)])
+            check_held(run, row, lane, rep, [(name, 1)])
 
 
 def tiny(run: Run) -> None:
@@ -164,7 +164,7 @@ def fill(run: Run, lane: Lane, rep: int) -> None:
     if not numbers:
         return
     sample = studies[:: max(1, len(studies) // 20)]
-    _check(run, "tiny", lane, rep, [(study[0], len(study)) for study in sample])
+    check_held(run, "tiny", lane, rep, [(study[0], len(study)) for study in sample])
     lane.loaded = "tiny" not in lane.given_up
     lane.server.stop()
     run.record("tiny-index", lane, rep, index_bytes=(lane.server.index_bytes() - before) / numbers["n"])
@@ -217,7 +217,7 @@ def _take(run: Run, row: str, rep: int, lane: Lane, place: Path, names: list[Nam
     if run.measured(row, lane, rep, action, storing=True, serving=row != "import"):
         if not server.alive():
             server.start()
-        _check(run, row, lane, rep, [(names[0], len(names))])
+        check_held(run, row, lane, rep, [(names[0], len(names))])
 
 
 def empty(run: Run) -> None:
@@ -226,7 +226,7 @@ def empty(run: Run) -> None:
         lane.loaded = False
 
 
-def _check(run: Run, row: str, lane: Lane, rep: int, expected: Sequence[tuple[Name, int]]) -> None:
+def check_held(run: Run, row: str, lane: Lane, rep: int, expected: Sequence[tuple[Name, int]]) -> None:
     try:
         for name, count in expected:
             expect_held(lane, name, count)
