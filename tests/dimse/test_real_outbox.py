@@ -6,13 +6,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
-from pynetdicom import AE
+from pynetdicom import AE, build_role, evt
 
 from radiolith.dimse.sopclasses import STUDY_ROOT
 from radiolith.jobs.outbox import MARKS
@@ -21,7 +21,7 @@ from tests.dimse.real import Node, Sink, serving, until
 from tests.kill.running import wait
 
 IMAGES = 12
-MOVE = STUDY_ROOT.move
+MOVE, GET = STUDY_ROOT.move, STUDY_ROOT.get
 
 
 def images(study: int, count: int = IMAGES, raw: int = 0) -> list[Made]:
@@ -328,3 +328,74 @@ def test_a_rule_sends_a_complete_study_once(node: Node) -> None:
 def put_by_peer(node: Node, objects: list[Made]) -> bool:
     stored(node, *objects, calling="SCANNER")
     return True
+
+
+# ---------------------------------------------------------------- C-GET
+
+
+class Getter:
+    """Asks by C-GET; `react` answers each image that comes, and may take its time."""
+
+    def __init__(self, node: Node, react: Callable[[Any, int], int], *classes: str):
+        self.got: list[str] = []
+        self.react = react
+        entity = AE(ae_title="GETTER")
+        entity.add_requested_context(GET)
+        for each in classes:
+            entity.add_requested_context(each, [EXPLICIT])
+        handlers: list[Any] = [(evt.EVT_C_STORE, self._store)]
+        roles = [build_role(each, scp_role=True) for each in classes]
+        self.association = entity.associate(
+            "127.0.0.1", node.dicom, ae_title="RADIOLITH", ext_neg=roles, evt_handlers=handlers
+        )
+        assert self.association.is_established
+        self.ended = 0.0
+
+    def _store(self, event: Any) -> int:
+        status = self.react(event, len(self.got))
+        self.got.append(str(event.request.AffectedSOPInstanceUID))
+        return status
+
+    def run(self, study: str) -> list[tuple[Any, Any]]:
+        keys = Dataset()
+        keys.QueryRetrieveLevel, keys.StudyInstanceUID = "STUDY", study
+        found = list(self.association.send_c_get(keys, GET, msg_id=55))
+        self.ended = time.monotonic()
+        self.association.release()
+        return found
+
+
+def test_c_get_tells_what_failed_and_what_had_warnings(node: Node) -> None:
+    study = images(20, 5, raw=2)
+    stored(node, *study)
+    answers = {study[1].sop: 0xA700, study[3].sop: 0xB000}
+    getter = Getter(node, lambda event, _: answers.get(event.request.AffectedSOPInstanceUID, 0), CT)
+    *pending, (last, identifier) = getter.run(study[0].study)
+    assert int(last.Status) == 0xB000
+    assert (last.NumberOfCompletedSuboperations, last.NumberOfFailedSuboperations) == (3, 3)
+    assert last.NumberOfWarningSuboperations == 1
+    failed = {study[1].sop} | {each.sop for each in study if not each.pixels}
+    assert set(identifier.FailedSOPInstanceUIDList) == failed
+    assert [int(one.NumberOfRemainingSuboperations) for one, _ in pending] == list(range(6, 0, -1))
+    nothing = Getter(node, lambda event, _: 0, CT).run("2.25.4712")
+    assert [int(status.Status) for status, _ in nothing] == [0]
+
+
+def test_a_cancelled_c_get_ends_within_a_second(node: Node) -> None:
+    study = images(21, 40)
+    stored(node, *study)
+    cancelled: list[float] = []
+
+    def slowly(event: Any, before: int) -> int:
+        time.sleep(0.05)
+        if before == 4:
+            getter.association.send_c_cancel(55, query_model=GET)
+            cancelled.append(time.monotonic())
+        return 0
+
+    getter = Getter(node, slowly, CT)
+    last, _ = getter.run(study[0].study)[-1]
+    assert getter.ended - cancelled[0] < 1
+    assert int(last.Status) == 0xFE00 and 5 <= len(getter.got) < 10
+    assert last.NumberOfCompletedSuboperations + last.NumberOfRemainingSuboperations == 40
+    assert last.NumberOfCompletedSuboperations == len(getter.got)
