@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import uvloop
 
-from radiolith.codecs import confine, wire
+from radiolith.codecs import confine, registry, wire
 from radiolith.codecs.sandbox import Decoders, Frame, Limits, Opened, Wanted, Zygote, start_zygote
 from radiolith.model import BadInput, LimitExceeded, Unavailable, Unsupported
 from tests.codecs import objects, probes
@@ -161,6 +161,26 @@ async def _use(decoders: Decoders) -> None:
 def test_the_asynchronous_client_on_asyncio_and_uvloop(decoders: Decoders) -> None:
     asyncio.run(_use(decoders))
     uvloop.run(_use(decoders))
+
+
+def test_a_reused_decoder_knows_the_next_object_and_nothing_of_the_one_before(decoders: Decoders) -> None:
+    """Of the same series, but with other rows, columns and bits."""
+    first = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    second = np.arange(12 * 20, dtype=np.uint8).reshape(12, 20)
+
+    async def both() -> None:
+        session = decoders.lasting_session(objects.opened(objects.image(first)))
+        try:
+            for pixels in (first, second, first):
+                await session.reopen(objects.opened(objects.image(pixels)))
+                native = await session.decode(objects.frame(pixels))
+                assert np.array_equal(objects.array(native), pixels)
+                changed = (await session.transcode(objects.frame(pixels), registry.EXPLICIT_LE)).changed
+                assert changed.bits_allocated == pixels.itemsize * 8
+        finally:
+            session.close()
+
+    asyncio.run(both())
 
 
 def test_many_concurrent_sessions_share_the_slots(decoders: Decoders) -> None:

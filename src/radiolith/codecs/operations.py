@@ -22,6 +22,7 @@ from radiolith.model import BadInput
 def open_object(served: Served, control: Control, blobs: list[bytearray]) -> Answer:
     """Take the object's header; parsed when first needed. Has no answer. Again: the next object of the same series."""
     served.parsed = None
+    served.descriptions.clear()  # or its pixels were read as the last object had them
     served.opened = Opened(
         blobs[0], str(control["syntax"]), int(cast(int, control["pixel_tag"])), str(control["pixel_vr"])
     )
