@@ -7,6 +7,7 @@ sent, so that the counters are right; beyond, `remaining` grows while the rest i
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -23,6 +24,11 @@ from radiolith.model import Held
 
 COUNTED = 20_000
 """Instances held as rows of 1 KiB before the first is sent."""
+TOLD_EACH = 32
+"""Sub-operations that get a pending response each."""
+TOLD_EVERY = 0.1
+"""Seconds between two pending responses from there on: people see it move, and a peer that waits hears of us. One for each
+sub-operation of a long series costs a fifth of sending it, on both sides."""
 FAILED_UIDS_MAX = 1_000
 """UIDs in a Failed SOP Instance UID List: 64 KiB, as much as its explicit VR can hold."""
 _FAILED_LIST = 0x00080058
@@ -34,6 +40,7 @@ class Counters:
     def __init__(self) -> None:
         self.remaining = self.completed = self.failed = self.warnings = 0
         self.failed_uids: list[str] = []
+        self._told = 0.0
 
     def count(self, sop: str, status: int) -> None:
         self.remaining -= 1
@@ -45,6 +52,15 @@ class Counters:
             self.failed += 1
             if len(self.failed_uids) < FAILED_UIDS_MAX:
                 self.failed_uids.append(sop)
+
+    def tell(self, operation: Operation, result: Result) -> None:
+        """Count one, and say how far it is: after each of the first, later where the last time is TOLD_EVERY ago."""
+        self.count(result.instance.identity.sop, result.status)
+        now = time.monotonic()
+        due = self.completed + self.failed + self.warnings <= TOLD_EACH or now - self._told >= TOLD_EVERY
+        if due and self.remaining > 0 and not operation.cancelled:
+            self._told = now
+            operation.respond(Status.PENDING, None, **self.fields(remaining=True))
 
     def fields(self, *, remaining: bool) -> dict[str, int]:
         """`remaining` is in pending and cancelled responses only."""
@@ -90,15 +106,9 @@ async def _send(operation: Operation, helds: list[Held], counters: Counters) -> 
     results = send(operation.archive.retrieve, operation.sender, operation.contexts, helds)
     async with aclosing(results):
         async for result in results:
-            _tell(operation, counters, result)
+            counters.tell(operation, result)
             if operation.cancelled:
                 return
-
-
-def _tell(operation: Operation, counters: Counters, result: Result) -> None:
-    counters.count(result.instance.identity.sop, result.status)
-    if counters.remaining > 0 and not operation.cancelled:
-        operation.respond(Status.PENDING, None, **counters.fields(remaining=True))
 
 
 async def _portions(operation: Operation, counters: Counters) -> AsyncGenerator[list[Held], None]:

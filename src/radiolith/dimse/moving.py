@@ -105,9 +105,7 @@ async def _send(operation: Operation, moving: Moving, turn: tuple[int, list[int]
     number, behind = turn
 
     def told(result: Result) -> None:
-        counters.count(result.instance.identity.sop, result.status)
-        if counters.remaining > 0 and not operation.cancelled:
-            operation.respond(Status.PENDING, None, **counters.fields(remaining=True))
+        counters.tell(operation, result)
 
     sending = asyncio.ensure_future(moving.sender.run(number, told, early=True, behind=tuple(behind)))
     try:
