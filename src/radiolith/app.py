@@ -49,6 +49,7 @@ from radiolith.model import BadInput, Unavailable
 from radiolith.storage.blobs import microseconds
 from radiolith.storage.cache import Cache
 from radiolith.storage.tiers import open_backend
+from radiolith.trust.certificates import Certificates
 from radiolith.trust.keys import read_root_key
 from radiolith.web.ports import Inside
 from radiolith.web.routes import routes
@@ -103,6 +104,7 @@ class Node:
     settings: Settings
     socket: socket.socket
     dimse: socket.socket | None
+    dimse_tls: socket.socket | None
     near: bool  # nothing but loopback listens
     decoders: str  # address of the decoders' zygote
     secret: bytes  # of the cache on disk
@@ -121,6 +123,7 @@ class Doors:
     http: str | None = None
     dimse: str | None = None
     aet: str | None = None
+    dimse_tls: str | None = None
 
 
 def serve(home: Path, doors: Doors = Doors(), *, workers: int | None = None) -> int:
@@ -139,11 +142,13 @@ def serve(home: Path, doors: Doors = Doors(), *, workers: int | None = None) -> 
         check_version(settings)
         listening = opened.enter_context(serving.listen(address))
         dimse = _listen_for_dicom(settings, doors.dimse)
-        if dimse is not None:
-            opened.enter_context(dimse)
+        dimse_tls = _listen_for_tls(settings, doors.dimse_tls)
+        for each in (dimse, dimse_tls):
+            if each is not None:
+                opened.enter_context(each)
         decoders = opened.enter_context(contextlib.closing(DecoderParent()))
-        near = all(_is_loopback(each.getsockname()[0]) for each in (listening, dimse) if each is not None)
-        node = Node(settings, listening, dimse, near, decoders.address, os.urandom(32))
+        near = all(_is_loopback(each.getsockname()[0]) for each in (listening, dimse, dimse_tls) if each is not None)
+        node = Node(settings, listening, dimse, dimse_tls, near, decoders.address, os.urandom(32))
         _empty_cache(settings.home / "cache")
         metrics.share(count + 1)
         code = serving.in_child(lambda: _recover(settings))
@@ -176,12 +181,23 @@ def _listen_for_dicom(settings: Settings, given: str | None) -> socket.socket | 
         return None
 
 
+def _listen_for_tls(settings: Settings, given: str | None) -> socket.socket | None:
+    """None where there is to be none. What is wrong with the certificates is said here, before anything runs: BadInput."""
+    certificates = Certificates(settings.dimse)
+    certificates.client()
+    if given is None and not settings.dimse.tls_port:
+        return None
+    certificates.server()
+    return serving.listen(given or f"{settings.dimse.host}:{settings.dimse.tls_port}")
+
+
 def _announce(node: Node, workers: int) -> None:
     host, port = node.socket.getsockname()[:2]
     log.info("serving", address=f"http://{host}:{port}/", workers=workers)
-    if node.dimse is not None:
-        host, port = node.dimse.getsockname()[:2]
-        log.info("serving DICOM", address=f"{host}:{port}", aet=node.settings.dimse.aet)
+    for what, each in (("serving DICOM", node.dimse), ("serving DICOM over TLS", node.dimse_tls)):
+        if each is not None:
+            host, port = each.getsockname()[:2]
+            log.info(what, address=f"{host}:{port}", aet=node.settings.dimse.aet)
 
 
 class DecoderParent:
@@ -284,6 +300,8 @@ def _worker(node: Node, number: int) -> int:
         try:
             if node.dimse is not None:
                 await dicom.start(node.dimse)
+            if node.dimse_tls is not None:
+                await dicom.start(node.dimse_tls, Certificates(node.settings.dimse))
             await server.serve(sockets=[node.socket])
         finally:
             await dicom.stop()

@@ -73,6 +73,11 @@ class Dimse:
     associations_per_address: int = _setting(100, "The same from one network address.")
     idle_seconds: int = _setting(300, "Seconds without a message after which an association is aborted.")
     unknown_classes: bool = _setting(True, "Keep objects of private SOP classes and of those newer than this program.")
+    tls_port: int = _setting(0, "TCP port of DICOM over TLS, 2762 as registered, beside the other or alone; 0: none.")
+    tls_certificate: str = _setting("", "PEM file: our certificate, and those up to its CA; shown to peers too.")
+    tls_key: str = _setting("", "PEM file: the private key of the certificate, without a passphrase; mode 0600.")
+    tls_authorities: str = _setting("", "PEM file: CAs of devices' certificates. Without it, peers by the system's.")
+    tls_clients: str = _setting("required", "Certificates of devices: 'required', 'asked' (and checked), or 'off'.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,7 @@ class Settings:
 
 POLICIES = ("first", "newest", "ask")
 LEVELS = ("debug", "info", "warning", "error")
+TLS_CLIENTS = ("required", "asked", "off")
 _AET = re.compile(r"(?=[!-~])[ -\[\]-~]{0,15}[!-\[\]-~]")
 """PS3.5 6.2, AE."""
 _ORIGIN = re.compile(r"https?://([0-9a-z._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
@@ -186,8 +192,7 @@ def load(home: Path, environ: Mapping[str, str] | None = None) -> Settings:
 
 def resolve(home: Path, document: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
     """Settings from a parsed file and an environment; raises BadInput."""
-    given = _flatten(document)
-    types = {name: kind for name, kind, _ in _entries(Settings)}
+    given, types = _flatten(document), {name: kind for name, kind, _ in _entries(Settings)}
     for name in given:
         if name not in types and name.rpartition(".")[0] != "versions.peers":
             raise BadInput(f"There is no setting '{name}' in {FILE}.{_nearest(name, types)}")
@@ -195,8 +200,7 @@ def resolve(home: Path, document: Mapping[str, Any], environ: Mapping[str, str])
     peers = {name.rpartition(".")[2]: value for name, value in given.items() if name.startswith("versions.peers.")}
     if peers:
         values["versions.peers"] = _checked("versions.peers", peers, types["versions.peers"])
-    values.update(_from_environment(environ, types))
-    return _validated(_build(values, home.expanduser().absolute()))
+    return _validated(_build(values | _from_environment(environ, types), home.expanduser().absolute()))
 
 
 def changed(settings: Settings, name: str, value: object) -> Settings:
@@ -218,7 +222,7 @@ def _from_environment(environ: Mapping[str, str], types: Mapping[str, Any]) -> d
 
 
 def variable(name: str) -> str:
-    """The environment variable of the setting `name`: 'tiers.hot.url' -> 'RADIOLITH_TIERS_HOT_URL'."""
+    """The environment variable of a setting: 'tiers.hot.url' -> 'RADIOLITH_TIERS_HOT_URL'."""
     return PREFIX + name.replace(".", "_").upper()
 
 
@@ -307,17 +311,16 @@ def _filled(default: Any, names: Mapping[str, str]) -> Any:
 
 def _validated(settings: Settings) -> Settings:
     """What a type cannot say. Raises BadInput."""
-    policies = {"versions.policy": settings.versions.policy}
-    policies |= {f"versions.peers.{peer}": policy for peer, policy in settings.versions.peers.items()}
-    for name, policy in policies.items():
-        if policy not in POLICIES:
-            raise BadInput(f"'{name}' is one of {', '.join(POLICIES)}, not '{policy}'.")
-    if settings.log.level not in LEVELS:
-        raise BadInput(f"'log.level' is one of {', '.join(LEVELS)}, not '{settings.log.level}'.")
-    if not 0 <= settings.http.port < 65536:
-        raise BadInput(f"'http.port' is a TCP port, not {settings.http.port}.")
-    if not 0 <= settings.dimse.port < 65536:
-        raise BadInput(f"'dimse.port' is a TCP port, or 0 for none, not {settings.dimse.port}.")
+    choices: dict[str, tuple[str, tuple[str, ...]]] = {"log.level": (settings.log.level, LEVELS)}
+    choices |= {"versions.policy": (settings.versions.policy, POLICIES)}
+    choices |= {f"versions.peers.{peer}": (policy, POLICIES) for peer, policy in settings.versions.peers.items()}
+    choices["dimse.tls_clients"] = (settings.dimse.tls_clients, TLS_CLIENTS)
+    for name, (value, known) in choices.items():
+        if value not in known:
+            raise BadInput(f"'{name}' is one of {', '.join(known)}, not '{value}'.")
+    for name in ("http.port", "dimse.port", "dimse.tls_port"):
+        if not 0 <= (port := getattr(getattr(settings, name.partition(".")[0]), name.partition(".")[2])) < 65536:
+            raise BadInput(f"'{name}' is a TCP port, or 0 where there is none, not {port}.")
     for title in (settings.dimse.aet, *(entry.partition("=")[0] for entry in settings.dimse.titles)):
         if not _AET.fullmatch(title):
             raise BadInput(
@@ -332,7 +335,7 @@ def _validated(settings: Settings) -> Settings:
     for section in (settings, settings.limits, settings.dimse):
         for entry in fields(section):
             value = getattr(section, entry.name)
-            if type(value) is int and value < (0 if entry.name in ("workers", "port") else 1):
+            if type(value) is int and value < (entry.name not in ("workers", "port", "tls_port")):
                 raise BadInput(f"'{entry.name}' cannot be {value}.")
     if len(set(settings.keys.keyring)) < 2:
         raise BadInput("'keys.keyring' names two places or more, so that the loss of one loses nothing.")

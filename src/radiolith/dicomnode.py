@@ -11,6 +11,7 @@ import random
 import socket
 import ssl
 import uuid
+from collections.abc import Callable
 from functools import partial
 
 from radiolith.archive.outbox import Outbox
@@ -22,7 +23,6 @@ from radiolith.dimse.delivery import Means as Deliveries
 from radiolith.dimse.moving import Moving
 from radiolith.dimse.operation import Operation
 from radiolith.dimse.reporting import DimseReporting
-from radiolith.dimse.scu import secured
 from radiolith.dimse.server import Node, Server, Terms
 from radiolith.graph import Graph
 from radiolith.index import accounts, heldrows
@@ -34,6 +34,7 @@ from radiolith.jobs.reports import Reports
 from radiolith.model import Principal, Tenant
 from radiolith.storage.blobs import microseconds
 from radiolith.traces import Ring
+from radiolith.trust.certificates import Certificates
 from radiolith.trust.devices import PEER_ROLE, Devices, titles
 
 
@@ -56,7 +57,7 @@ def runner(graph: Graph) -> Runner:
 def reports(graph: Graph) -> Reports:
     """What tells peers what they were promised to be told, in the jobs process."""
     database, dimse = graph.database, graph.settings.dimse
-    reporting = DimseReporting(lambda tenant: title_of(database, dimse, tenant), _secure)
+    reporting = DimseReporting(lambda tenant: title_of(database, dimse, tenant), _secure(dimse))
     return Reports(database, reporting, microseconds, random.random)
 
 
@@ -66,7 +67,7 @@ def _means(graph: Graph) -> Means:
         Deliveries(
             graph.archive,
             lambda tenant: title_of(database, dimse, tenant),
-            _secure,
+            _secure(dimse),
             partial(_to_outbox, graph.traffic.outbox),
             lambda transfer, peer: _as_peer(database, transfer, peer),
         )
@@ -87,8 +88,10 @@ def title_of(database: Database, dimse: Dimse, tenant_id: int) -> str:
     return next((title for title, tenant in titles(dimse).items() if tenant == name), dimse.aet)
 
 
-def _secure(peer: Peer) -> ssl.SSLContext:
-    return secured()
+def _secure(dimse: Dimse) -> Callable[[Peer], ssl.SSLContext]:
+    """How peers are checked, and what is shown to them; new files are taken up."""
+    certificates = Certificates(dimse)
+    return lambda peer: certificates.client()
 
 
 def _as_peer(database: Database, transfer: Transfer, peer: Peer) -> Principal:

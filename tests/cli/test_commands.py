@@ -18,7 +18,7 @@ GROUP = typer.main.get_command(main.app)
 COMMANDS = {
     "demo": {"--home", "--http", "--workers"},
     "init": {"--home", "--join"},
-    "serve": {"--home", "--http", "--dimse", "--aet", "--workers"},
+    "serve": {"--home", "--http", "--dimse", "--dimse-tls", "--aet", "--workers"},
     "import": {"--home", "--json"},
     "export": {"--home", "--study", "--original", "--json"},
     "check": {"--home", "--rebuild", "--read-data", "--json"},
@@ -38,6 +38,7 @@ COMMANDS = {
             "--address",
             "--port",
             "--tls",
+            "--certificate",
             "--commitment",
             "--complete-after",
             "--role",

@@ -19,11 +19,11 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPu
 
 from radiolith.dimse import committing
 from radiolith.dimse.reporting import DimseReporting
-from radiolith.dimse.scu import secured
 from radiolith.index import peer_reports
 from radiolith.index.peer_reports import State
 from radiolith.jobs.reports import GIVE_UP, Reports
 from radiolith.model import NotFound, Unavailable
+from radiolith.trust.certificates import secured
 from tests.archive.homes import opened, principal, store
 from tests.archive.objects import numbered
 from tests.dimse.served import AET, Served, served

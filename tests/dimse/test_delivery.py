@@ -17,13 +17,14 @@ from radiolith.dimse import suboperations
 from radiolith.dimse.committed import Report
 from radiolith.dimse.delivery import DimseDelivery, Means, Pair, plan, send
 from radiolith.dimse.operation import Operation
-from radiolith.dimse.scu import Ours, Target, Unreachable, secured
+from radiolith.dimse.scu import Ours, Target, Unreachable
 from radiolith.dimse.sending import Lost
 from radiolith.dimse.sopclasses import EXPLICIT_LE, IMPLICIT_LE, UNCOMPRESSED
 from radiolith.index.outbox import State
 from radiolith.jobs import outbox
 from radiolith.model import Damaged, Held, Identity, Level, Query
 from radiolith.storage.blobs import microseconds
+from radiolith.trust.certificates import secured
 from tests.archive.homes import opened, principal, store
 from tests.archive.objects import CT, EXPLICIT, IMPLICIT, ROOT, Made
 from tests.dimse.peers import dcmqrscp, free_port, serving, storescp

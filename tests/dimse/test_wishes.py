@@ -17,11 +17,11 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from radiolith.dimse.reporting import DimseReporting
-from radiolith.dimse.scu import secured
 from radiolith.index import peer_reports
 from radiolith.jobs.arrivals import ArrivalWatch
 from radiolith.jobs.reports import Reports
 from radiolith.storage.blobs import microseconds
+from radiolith.trust.certificates import secured
 from tests.archive.homes import principal, store
 from tests.archive.objects import numbered
 from tests.dimse.served import AET, Served, Setting, served

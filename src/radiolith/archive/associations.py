@@ -166,6 +166,8 @@ def _of_stranger(calling: str, address: str, peers: Sequence[Peer]) -> Iterator[
 
 
 def _of_silence(end: str) -> str:
+    if end.startswith("TLS: "):
+        return _of_handshake(end)
     if "speaks TLS" in end:
         return (
             "The device is set to TLS and this port is not: switch TLS off on the device, or call the port that has it."
@@ -173,6 +175,11 @@ def _of_silence(end: str) -> str:
     if "speaks HTTP" in end:
         return "A web client calls the DICOM port: DICOMweb has a port of its own (`http.port`)."
     return "Something connected and asked for nothing: a port check or a load balancer, or a device that gave up."
+
+
+def _of_handshake(end: str) -> str:
+    """What to do about a connection that did not get through TLS; `dimse.handshake` has the words."""
+    return next((hint for words, hint in _HANDSHAKES.items() if words in end), _HANDSHAKES[""])
 
 
 def _of_contexts(trace: Trace) -> Iterator[str]:
@@ -191,6 +198,23 @@ def _of_contexts(trace: Trace) -> Iterator[str]:
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(f"'{name}'" for name in names) or "no title"
 
+
+_HANDSHAKES = {
+    "speaks no TLS": "Switch TLS on on the device, or let it call the port without TLS (`dimse.port`).",
+    "speaks HTTP": "A web client calls the DICOM port: DICOMweb has a port of its own (`http.port`).",
+    "shows no certificate": "Give the device a certificate of a CA in `dimse.tls_authorities`, or see `dimse.tls_clients`.",
+    "has expired": "Have the device's certificate renewed, or set the clock of this machine right.",
+    "not valid yet": "Set the clock of this machine right, or that of the authority that made the certificate.",
+    "not trusted here": "Add the CA of the device's certificate to the file of `dimse.tls_authorities`; no restart is needed.",
+    "too old": "The device has to speak TLS 1.2 or 1.3, which its maker may have an update for.",
+    "cipher suite": "Switch an ECDHE suite with AES-GCM on on the device (TLS 1.2), or TLS 1.3.",
+    "CA of our certificate": "Add the CA of this archive's certificate (`dimse.tls_certificate`) to what the device trusts.",
+    "our certificate": "The device does not accept the certificate of `dimse.tls_certificate`: its own log says why.",
+    "not over within": "The device connected and did not go on: it may wait for plain DICOM, or the network loses packets.",
+    "went away": "Something connected and left: a port check or a load balancer, or a device that does not trust us.",
+    "": "See the settings `dimse.tls_...`, and the log of the archive.",
+}
+"""Words of the reason -> what to do; the first that is found counts."""
 
 _STATUSES = {
     "A700": "there was no space, or a part of the archive was down; nothing was kept. See `radiolith status`.",

@@ -15,6 +15,8 @@ from radiolith.cli.options import aet_or_none
 from radiolith.model import BadInput, NotFound
 
 if TYPE_CHECKING:
+    import ssl
+
     from radiolith.dimse.scu import Target
     from radiolith.home import Home
 
@@ -36,7 +38,11 @@ _DIRECT = re.compile(
 def called(home: Home, words: str) -> Target:
     """Raises NotFound for a name that no peer has, BadInput for what is neither."""
     from radiolith.dimse.delivery import target_of
-    from radiolith.dimse.scu import Target, secured
+    from radiolith.dimse.scu import Target
+    from radiolith.trust.certificates import Certificates
+
+    def secured() -> ssl.SSLContext:
+        return Certificates(home.settings.dimse).client()
 
     for peer in home.run(home.accounts.peers(home.principal)):
         if peer.name == words:

@@ -34,6 +34,9 @@ def add(  # noqa: PLR0913 - one parameter an option
     ],
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Its TCP port.")],
     tls: Annotated[bool, typer.Option("--tls", help="It speaks DICOM over TLS.")] = False,
+    certificate: Annotated[
+        str, typer.Option("--certificate", metavar="NAME", help="A name in its certificate, if not its address.")
+    ] = "",
     commitment: Annotated[
         bool,
         typer.Option("--commitment", help="What is sent to it counts as delivered when it has committed to keep it."),
@@ -73,6 +76,7 @@ def add(  # noqa: PLR0913 - one parameter an option
             "notify": notify,
             "syntax": syntax,
             "charset": charset,
+            "certificate": certificate,
         }
         about |= {wish: value for wish, value in wishes.items() if value}
         home.run(home.accounts.add_peer(home.principal, name, about))
@@ -86,7 +90,20 @@ def list_(context: typer.Context, as_json: options.AsJson = False) -> None:
 
     with open_home(context.obj) as home:
         peers = home.run(home.accounts.peers(home.principal))
-    fields = ("aet", "address", "port", "tls", "commitment", "quiet", "role", "services", "notify", "syntax", "charset")
+    fields = (
+        "aet",
+        "address",
+        "port",
+        "tls",
+        "commitment",
+        "quiet",
+        "role",
+        "services",
+        "notify",
+        "syntax",
+        "charset",
+        "certificate",
+    )
     rows = [
         {"name": peer.name} | {field: peer.more.get(field) for field in fields[:4]}
         | {field: peer.more[field] for field in fields[4:] if field in peer.more}

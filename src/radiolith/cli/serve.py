@@ -16,6 +16,9 @@ def serve(
     dimse: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where to listen for DICOM; port 0 takes a free one.")
     ] = None,
+    dimse_tls: Annotated[
+        str | None, typer.Option("--dimse-tls", metavar="HOST:PORT", help="Where to listen for DICOM over TLS.")
+    ] = None,
     aet: Annotated[str | None, typer.Option("--aet", metavar="AET", help="The AE title of this archive.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker processes.")] = None,
 ) -> None:
@@ -23,4 +26,4 @@ def serve(
     from radiolith import app
 
     logs.begin(config.load(home).log.level)
-    raise typer.Exit(app.serve(home, app.Doors(http, dimse, aet), workers=workers))
+    raise typer.Exit(app.serve(home, app.Doors(http, dimse, aet, dimse_tls), workers=workers))

@@ -5,11 +5,10 @@ Owns: the words. Must never: claim a profile of PS3.15 that no setting switches 
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from radiolith.conformance.declared import Declared
 from radiolith.conformance.document import Section, Table
 from radiolith.trust.access import ROLES
+from radiolith.trust.certificates import SUITES
 
 
 def section(declared: Declared) -> Section:
@@ -20,14 +19,15 @@ def section(declared: Declared) -> Section:
         [
             (settings.http.port, settings.http.host, "HTTP: DICOMweb and pages", "in"),
             (settings.dimse.port, settings.dimse.host, "DICOM upper layer", "in"),
+            (settings.dimse.tls_port or "`dimse.tls_port`", settings.dimse.host, "DICOM upper layer over TLS", "in"),
             ("of the peer", "of the peer", "DICOM upper layer", "out"),
         ],
     )
-    tls = [each.name for each in fields(settings.dimse) if "tls" in each.name or "certificate" in each.name]
+    suites = ", ".join(f"`{suite}`" for suite in SUITES)
     transport = (
-        f"DIMSE over TLS is set by {', '.join(f'`dimse.{each}`' for each in tls)}."
-        if tls
-        else "No setting switches TLS on for associations that are accepted: no BCP 195 profile is claimed."
+        "DIMSE over TLS in both directions, with the BCP 195 RFC 8996, 9325 TLS profile (PS3.15 B.12), on a port of its own"
+        f" (`dimse.tls_port`): TLS 1.3, and TLS 1.2 with {suites}. No compression, renegotiation or session tickets. The"
+        " certificates of devices are required, asked for, or not (`dimse.tls_clients`); ours is shown to peers that ask."
     )
     identity = (
         "User identity negotiation: a user name with a passcode (type 2) and a JSON web token (type 5, a token of the"

@@ -128,7 +128,8 @@ class Acceptor:
             return _FULL
         if self._drained_at and self._loop.time() > self._drained_at + DRAIN_SECONDS:
             return Rejected(association.TEMPORARY_CONGESTION, "this process is about to end; call again")
-        admission = await node.devices.admit(Knock(request.calling, request.called, address, self._wire.names))
+        wire = self._wire
+        admission = await node.devices.admit(Knock(request.calling, request.called, address, wire.names, wire.secure))
         principal = admission.principal
         if request.user.identity is not None:
             principal = await node.identify(request.user.identity, principal, address)

@@ -75,7 +75,7 @@ def target_of(peer: Peer, tls: ssl.SSLContext | None) -> Target:
     aet, host, port = peer.more.get("aet"), peer.more.get("address"), peer.more.get("port")
     if not isinstance(aet, str) or not isinstance(host, str) or not isinstance(port, int):
         raise Unavailable(f"of the peer '{peer.name}' no AE title, address or port is known")
-    return Target(aet, host, port, tls, peer.name)
+    return Target(aet, host, port, tls, peer.name, str(peer.more.get("certificate") or ""))
 
 
 class _Broken(Exception):

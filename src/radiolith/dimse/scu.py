@@ -23,6 +23,7 @@ from radiolith.dimse import association
 from radiolith.dimse.association import Agreed, Context, Wanted
 from radiolith.dimse.commands import Command
 from radiolith.dimse.exchange import Exchange, Responses, flush, read
+from radiolith.dimse.handshake import reason
 from radiolith.dimse.indications import Aborted, Cause, Event, Fragment, Released, ReleaseRequested
 from radiolith.dimse.items import CONTEXTS_MAX, ProtocolError
 from radiolith.dimse.messages import Buffer
@@ -69,13 +70,15 @@ class Declined(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whom to call. `tls`: how its certificate is checked, None for plain TCP; `name`: what it is called here."""
+    """Whom to call. `tls`: how its certificate is checked, None for plain TCP; `name`: what it is called here; `certificate`:
+    the name in its certificate, where that is not the host's."""
 
     aet: str
     host: str
     port: int
     tls: ssl.SSLContext | None = None
     name: str = ""
+    certificate: str = ""
 
     def __str__(self) -> str:
         return f"{self.aet} at {self.host}:{self.port}"
@@ -113,14 +116,6 @@ def is_pending(status: int) -> bool:
     return status in (0xFF00, 0xFF01)
 
 
-def secured() -> ssl.SSLContext:
-    """TLS as BCP 195 has it (PS3.15 B.9): 1.2 and later, the peer's certificate and name checked against what this machine
-    trusts (SSL_CERT_FILE and SSL_CERT_DIR say what)."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
 @asynccontextmanager
 async def connect(
     target: Target, wanted: Sequence[Wanted], calling: str, ours: Ours | None = None
@@ -145,7 +140,7 @@ async def open_wire(target: Target) -> Wire:
     """The connection alone. Raises Unreachable."""
     loop = asyncio.get_running_loop()
     where = f"{target.host}:{target.port}"
-    name = target.host if target.tls is not None else None
+    name = (target.certificate or target.host) if target.tls is not None else None
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             _, wire = await loop.create_connection(Wire, target.host, target.port, ssl=target.tls, server_hostname=name)
@@ -155,10 +150,11 @@ async def open_wire(target: Target) -> Wire:
         raise Unreachable(f"the host name {target.host} is not known") from None
     except ConnectionRefusedError:
         raise Unreachable(f"{where} refuses the connection: nothing listens there") from None
-    except ssl.SSLCertVerificationError as error:
-        raise Unreachable(f"the TLS certificate of {where} is not trusted: {error.verify_message}") from None
     except ssl.SSLError as error:
-        raise Unreachable(f"no TLS with {where}: {error.reason or error}") from None
+        raise Unreachable(f"no TLS with {where}: {reason(error)}") from None
+    except ConnectionResetError:
+        how = " in the TLS handshake: it may not speak TLS, or refuse our certificate" if target.tls else ""
+        raise Unreachable(f"{where} ended the connection{how}") from None
     except OSError as error:
         raise Unreachable(f"no connection to {where}: {error.strerror or error}") from None
     return wire
@@ -274,6 +270,8 @@ class Association:
             case Aborted():
                 source = {0: "service-user", 2: "service-provider"}.get(event.source, "")
                 peer = event.cause in (Cause.PEER_USER, Cause.PEER_PROVIDER)
+                if self._wire.fault is not None:
+                    self._end(f"TLS ended: {reason(self._wire.fault)}")
                 self._end(f"{event.text} (A-ABORT, {source}, reason {event.reason})" if peer else event.text)
                 await self.exchange.end(self._why)
             case _:
@@ -296,7 +294,8 @@ class Association:
     def _end(self, why: str) -> None:
         self._why = self._why or why
         if not self._answer.done():
-            self._answer.set_exception(Lost(f"{self.target}: {self._why}, before it answered the request"))
+            refused = " (does it not accept our certificate?)" if self.target.tls and not self._wire.fault else ""
+            self._answer.set_exception(Lost(f"{self.target}: {self._why}, before it answered the request{refused}"))
 
     def _operation(self, context: Context, command: Command) -> Operation | None:
         if self._ours is None:

@@ -2,14 +2,14 @@
 
 Owns: the listening socket's end in this process and the acceptors behind it. Must never: look into an association.
 
-Limits: `Terms`: associations in all and from one address of this process; connections beyond twice either are closed unheard.
+Limits: `Terms`: associations in all and from one address of this process; connections beyond twice either, those in a TLS
+handshake among them, are closed unheard.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,11 +20,14 @@ import structlog
 from radiolith.archive.ports import Archive
 from radiolith.dimse.acceptor import Acceptor
 from radiolith.dimse.association import Offer
+from radiolith.dimse.handshake import Listener
 from radiolith.dimse.items import Identity
 from radiolith.dimse.moving import Moving
+from radiolith.dimse.trace import Trace
 from radiolith.dimse.wire import Wire
 from radiolith.model import NotAuthenticated, Principal
 from radiolith.trust.access import STRANGER
+from radiolith.trust.certificates import Certificates
 from radiolith.trust.devices import Devices
 from radiolith.trust.identity import Identities
 
@@ -98,20 +101,45 @@ class Server:
     def __init__(self, node: Node, told: Callable[[Mapping[str, Any]], None]):
         self._node, self._told = node, told
         self._listening: list[asyncio.Server] = []
+        self._secure: list[Listener] = []
         self._running: dict[asyncio.Task[None], Acceptor] = {}
         self._connections: Counter[str] = Counter()  # by address
         self._stopping = False
 
-    async def start(self, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+    async def start(self, listening: socket.socket, tls: Certificates | None = None) -> None:
+        """With `tls` that is spoken on this socket, and nothing else. May be called for several sockets."""
+        if tls is not None:
+            listener = Listener(tls, self._room, self._begun, self._failed)
+            listener.start(listening)
+            self._secure.append(listener)
+            return
         loop = asyncio.get_running_loop()
-        self._listening.append(await loop.create_server(lambda: Wire(self._opened), sock=listening, ssl=tls))
+        self._listening.append(await loop.create_server(lambda: Wire(self._opened), sock=listening))
 
     def _opened(self, wire: Wire) -> None:
-        terms, address, held = self._node.terms, wire.address, self._connections
-        if held.total() >= 2 * terms.associations or held[address] >= 2 * terms.associations_per_address:
+        address = wire.address
+        if self._room(address):
+            self._begun(wire, address)
+        else:
             wire.cut()
-            return
+
+    def _room(self, address: str) -> bool:
+        """Count one more connection, if it may be."""
+        terms, held = self._node.terms, self._connections
+        if held.total() >= 2 * terms.associations or held[address] >= 2 * terms.associations_per_address:
+            return False
         held[address] += 1
+        return True
+
+    def _failed(self, address: str, why: str) -> None:
+        """A connection that did not get through its TLS handshake."""
+        _one_less(self._connections, address)
+        trace = Trace(address, self._node.clock())
+        trace.ended_at = trace.at
+        trace.ended(f"TLS: {why}")
+        self._told(trace.told())
+
+    def _begun(self, wire: Wire, address: str) -> None:
         acceptor = Acceptor(wire, self._node)
         if self._stopping:  # it was accepted in the last moment
             acceptor.drain()
@@ -134,6 +162,8 @@ class Server:
         self._stopping = True
         for server in self._listening:
             server.close()
+        for listener in self._secure:
+            await listener.stop()
         for acceptor in self._running.values():
             acceptor.drain()
         deadline = loop.time() + STOP_SECONDS

@@ -1,9 +1,9 @@
 """One connection's bytes: received into buffers that are lent, written without waiting until there is too much.
 
-Owns: the transport of an association, for both roles; `server` listens, `scu` connects, nobody else touches a socket. Must
-never: look at a byte. Reading stands still while what was received is being worked on: so a slow disk slows the sender
-down, and nothing is buffered in between. TCP_NODELAY is set, and every message goes out by one call: a peer without it
-waits 40 ms for an acknowledgement that its system delays.
+Owns: the transport of an association, for both roles; `server` listens (with TLS `handshake`), `scu` connects, nobody else
+touches a socket. Must never: look at a byte. Reading stands still while what was received is being worked on: so a slow disk
+slows the sender down, and nothing is buffered in between. TCP_NODELAY is set, and every message goes out by one call: a peer
+without it waits 40 ms for an acknowledgement that its system delays.
 
 Limits: BUFFER bytes of a connection while its bytes are worked on, none while it is idle; WRITE_MAX bytes unsent before
 `drain` waits; GONE_SECONDS until a peer that the network lost is noticed; CLOSE_SECONDS for a peer to take the last bytes.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -51,7 +52,11 @@ class Wire(asyncio.BufferedProtocol):
         self._writable: asyncio.Future[None] | None = None
         self._closing: asyncio.TimerHandle | None = None
         self._written = 0
+        self.address = ""  # the peer's IP address
+        self.secure = False  # TLS is spoken
+        self.names = frozenset[str]()  # in the peer's verified certificate, in small letters; none without one
         self.ended = False
+        self.fault: ssl.SSLError | None = None  # how TLS ended it: with 1.3 a peer may refuse after the handshake
         self.received = 0
         self.moved = self._loop.time()
 
@@ -60,6 +65,10 @@ class Wire(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "writelines")
         self._transport = transport  # type: ignore[assignment]
+        peer: Any = transport.get_extra_info("peername")
+        self.address = str(peer[0]) if isinstance(peer, tuple) and peer else ""
+        self.secure = transport.get_extra_info("ssl_object") is not None
+        self.names = _names(transport.get_extra_info("peercert") or {})
         handle = transport.get_extra_info("socket")
         self._socket = handle if _QUICKACK else None
         if handle is not None:
@@ -99,6 +108,7 @@ class Wire(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.ended = True
+        self.fault = exc if isinstance(exc, ssl.SSLError) else None
         if self._closing is not None:
             self._closing.cancel()
         self._wake()
@@ -126,21 +136,6 @@ class Wire(asyncio.BufferedProtocol):
         return self._transport
 
     @property
-    def address(self) -> str:
-        """The peer's IP address."""
-        peer: Any = self.transport.get_extra_info("peername")
-        return str(peer[0]) if isinstance(peer, tuple) and peer else ""
-
-    @property
-    def names(self) -> frozenset[str]:
-        """Host names and AE titles in the peer's verified certificate, in small letters; none without one."""
-        certificate: Any = self.transport.get_extra_info("peercert") or {}
-        subject = [value for entry in certificate.get("subject", ()) for key, value in entry if key == "commonName"]
-        return frozenset(
-            str(name).lower() for name in (*subject, *(v for _, v in certificate.get("subjectAltName", ())))
-        )
-
-    @property
     def waits_for_us(self) -> bool:
         """Bytes are here that nobody has taken yet: a peer that sends nothing more is not to blame."""
         return bool(self._count)
@@ -152,7 +147,7 @@ class Wire(asyncio.BufferedProtocol):
 
     @property
     def sent(self) -> int:
-        return self._written - self.transport.get_write_buffer_size()
+        return self._written - (0 if self.transport.is_closing() else self.transport.get_write_buffer_size())
 
     async def receive(self) -> memoryview:
         """The next bytes, valid until `release`; none when the connection has ended."""
@@ -197,3 +192,10 @@ class Wire(asyncio.BufferedProtocol):
     def cut(self) -> None:
         """End at once: what was not sent is lost."""
         self.transport.abort()
+
+
+def _names(certificate: Any) -> frozenset[str]:
+    """Common name, host names and addresses of a certificate."""
+    found = [value for entry in certificate.get("subject", ()) for key, value in entry if key == "commonName"]
+    found += [value for kind, value in certificate.get("subjectAltName", ()) if kind in ("DNS", "IP Address")]
+    return frozenset(str(name).strip().lower() for name in found) - {""}

@@ -68,12 +68,13 @@ class UnknownCalling(NotAllowed):
 
 @dataclass(frozen=True, slots=True)
 class Knock:
-    """Who calls whom, from where. `names`: those in the peer's verified certificate, none without one."""
+    """Who calls whom, from where. `names`: those in the peer's verified certificate, none without one; `tls`: it is spoken."""
 
     calling: str
     called: str
     address: str
     names: frozenset[str] = frozenset()
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +161,12 @@ class Devices:
             return tenant, accounts.peers(read, tenant.id)
 
     async def _is_from(self, peer: Peer, knock: Knock) -> bool:
-        host = str(peer.more.get("address", ""))
-        if knock.names:
-            return host.lower() in knock.names
+        """A verified certificate says it alone; a peer of which a certificate is known must show it."""
+        host, certificate = str(peer.more.get("address", "")), str(peer.more.get("certificate") or "")
+        if peer.more.get("tls") and not knock.tls:
+            return False
+        if knock.names or certificate:
+            return (certificate or host).lower() in knock.names
         try:
             return ipaddress.ip_address(_plain(knock.address)) in ipaddress.ip_network(host, strict=False)
         except ValueError:
