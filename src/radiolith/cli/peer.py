@@ -70,14 +70,8 @@ def add(  # noqa: PLR0913 - one parameter an option
         about: dict[str, object] = {"aet": aet, "address": address, "port": port, "tls": tls}
         about |= {"commitment": True} if commitment else {}
         about |= {"quiet": complete_after} if complete_after else {}
-        wishes: dict[str, object] = {
-            "role": role,
-            "services": services,
-            "notify": notify,
-            "syntax": syntax,
-            "charset": charset,
-            "certificate": certificate,
-        }
+        wishes: dict[str, object] = {"role": role, "services": services, "notify": notify, "syntax": syntax}
+        wishes |= {"charset": charset, "certificate": certificate}
         about |= {wish: value for wish, value in wishes.items() if value}
         home.run(home.accounts.add_peer(home.principal, name, about))
     console.say(f"{name} is {aet} at {address}:{port}{' with TLS' if tls else ''}.")
