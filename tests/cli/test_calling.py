@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from radiolith.cli import calling, main
 from radiolith.model import BadInput
 from tests.archive.objects import EXPLICIT
-from tests.dimse.peers import dcmqrscp, free_port, storescp
+from tests.dimse.peers import dcmqrscp, storescp
 from tests.dimse.test_delivery import made, written
+from tests.ports import free_port
 
 RUN = CliRunner()
 

@@ -19,14 +19,9 @@ from radiolith.dimse.scu import Target
 from radiolith.dimse.server import Node, Server, Terms
 from radiolith.storage.blobs import microseconds
 from radiolith.trust.devices import Devices
+from tests.ports import free_port
 
 OURS = "RADIOLITH"
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def program(name: str) -> str:

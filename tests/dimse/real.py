@@ -31,7 +31,8 @@ from radiolith.dimse.pdu import AssociateAccept
 from tests.dimse import hurried
 from tests.dimse.samples import VERIFICATION
 from tests.dimse.speaker import Speaker, store
-from tests.kill.running import PROJECT, Server, dataset_of, environment, free_port, made_home, wait
+from tests.kill.running import PROJECT, Server, dataset_of, environment, made_home, wait
+from tests.ports import free_port
 
 SOON: Mapping[str, Any] = {
     "jobs.outbox:FIRST": 1_000_000,

@@ -68,8 +68,8 @@ def test_who_may_call_when_loopback_is_not_open(closed: Served) -> None:
             answer = peer.associate(calling=calling, called=called)
             assert (answer if refused else isinstance(answer, AssociateAccept)) == (refused or True), (calling, source)
     closed.idle()
-    told = closed.traces[-1]
-    assert told["outcome"].startswith("rejected") and "NOBODYS" in told["outcome"]
+    told = [str(trace["outcome"]) for trace in closed.traces]
+    assert any(one.startswith("rejected") and "NOBODYS" in one for one in told), told
 
 
 def test_a_removed_peer_is_out_within_a_second(closed: Served) -> None:

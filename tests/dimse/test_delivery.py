@@ -27,7 +27,8 @@ from radiolith.storage.blobs import microseconds
 from radiolith.trust.certificates import secured
 from tests.archive.homes import opened, principal, store
 from tests.archive.objects import CT, EXPLICIT, IMPLICIT, ROOT, Made
-from tests.dimse.peers import dcmqrscp, free_port, serving, storescp
+from tests.dimse.peers import dcmqrscp, serving, storescp
+from tests.ports import free_port
 
 JPEG = "1.2.840.10008.1.2.4.50"
 

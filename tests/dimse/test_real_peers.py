@@ -31,7 +31,8 @@ from tests.archive.objects import EXPLICIT, IMPLICIT, ROOT, Made
 from tests.dimse.peers import program
 from tests.dimse.real import Network, Node, kind_of, put, serving
 from tests.dimse.test_delivery import ours, written
-from tests.kill.running import free_port, run, wait
+from tests.kill.running import run, wait
+from tests.ports import free_port
 
 FILES = campaign.count("files of the corpus by C-STORE, C-MOVE and C-GET", 60, 1_000_000)
 STUDIES = 20

@@ -29,8 +29,9 @@ from radiolith.dimse.upperlayer import UpperLayer
 from radiolith.model import BadInput, Unavailable
 from tests.archive.homes import opened, principal, store
 from tests.archive.objects import CT, EXPLICIT, IMPLICIT
-from tests.dimse.peers import dcmqrscp, free_port, serving, storescp
+from tests.dimse.peers import dcmqrscp, serving, storescp
 from tests.dimse.test_delivery import everything, filled, made, ours, written
+from tests.ports import free_port
 
 
 def keys(**values: str) -> Callable[[str], bytes]:

@@ -10,7 +10,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -21,16 +20,11 @@ from pathlib import Path
 
 from radiolith.storage.backends.steps_file import LAYOUT, ROW, ROWS, VARIABLE
 from tests.archive.objects import numbered
+from tests.ports import free_port
 
 COMMAND = (sys.executable, "-c", "from radiolith.cli.main import main; main()")
 PATIENCE = 60.0  # seconds for anything a server should do at once; the machine may be busy
 PROJECT = Path(__file__).resolve().parent.parent.parent
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def wait(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:

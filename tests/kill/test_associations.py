@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests import campaign
-from tests.kill.running import Client, free_port, run, wait
+from tests.kill.running import Client, run, wait
 from tests.kill.test_serve import Campaign
+from tests.ports import free_port
 
 KILLS = campaign.count("kills of serve under eight associations", 20, 1_000)
 TARGETS = ("worker", "worker", "group", "worker", "worker", "parent", "worker", "jobs", "worker", "group")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from radiolith.config import Tier
+from tests.ports import free_port
 
 READY_SECONDS = 40  # usually 4; more on a machine that does other work
 _KEY, _SECRET = "radiolith-test", "radiolith-test-secret"
@@ -31,22 +31,6 @@ class Seaweed:
 
     def at(self, prefix: str) -> Tier:
         return replace(self.tier, url=f"{self.tier.url}/{prefix}")
-
-
-def _free_port() -> int:
-    """SeaweedFS uses port + 10000 for gRPC as well, so both must be free."""
-    for _ in range(100):
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            if port > 50000:
-                continue
-            try:
-                two.bind(("127.0.0.1", port + 10000))
-            except OSError:
-                continue
-            return port
-    raise OSError("no free ports")
 
 
 def _binary() -> str | None:
@@ -63,7 +47,7 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     identity = folder / "s3.json"
     who = {"name": "test", "credentials": [{"accessKey": _KEY, "secretKey": _SECRET}]}
     identity.write_text(json.dumps({"identities": [{**who, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}))
-    ports = {name: _free_port() for name in ("master", "volume", "filer", "s3")}
+    ports = {name: free_port(also=10_000) for name in ("master", "volume", "filer", "s3")}
     command = [weed, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-s3", f"-s3.config={identity}"]
     command += [
         "-volume.max=100",
