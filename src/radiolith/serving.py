@@ -53,8 +53,8 @@ def listen(address: str) -> socket.socket:
 
 
 GC_THRESHOLDS = (10_000, 20, 20)
-"""Objects between two looks for garbage in cycles. By default a look comes with every second image and finds nothing: 5 % of
-the time of storing; ten thousand objects are some MB."""
+"""Objects between two looks for garbage in cycles. By default a look comes with every second image and finds nothing; ten
+thousand objects are some MB."""
 
 
 @dataclass(slots=True)

@@ -55,7 +55,7 @@ class Accounts:
         require(principal, Action.ACCOUNTS)
         _named(name)
         _role(role)
-        if await self._look(lambda read: accounts.user(read, principal.tenant.id, name)):
+        if await self._reading.look(lambda read: accounts.user(read, principal.tenant.id, name)):
             raise Conflict(f"there is a user '{name}' already")
         password = password or secrets.token_urlsafe(12)
         if len(password) < PASSWORD_MIN:
@@ -66,7 +66,7 @@ class Accounts:
 
     async def remove_user(self, principal: Principal, name: str) -> None:
         require(principal, Action.ACCOUNTS)
-        if await self._look(lambda read: accounts.user(read, principal.tenant.id, name)) is None:
+        if await self._reading.look(lambda read: accounts.user(read, principal.tenant.id, name)) is None:
             raise NotFound(f"there is no user '{name}'")
         await self._write(principal, "user-remove", {"name": name}, name)
 
@@ -91,7 +91,7 @@ class Accounts:
     async def remove_token(self, principal: Principal, secret: str) -> None:
         """`secret`: the digest that `tokens` lists."""
         require(principal, Action.ACCOUNTS)
-        held = await self._look(lambda read: accounts.tokens(read, principal.tenant.id))
+        held = await self._reading.look(lambda read: accounts.tokens(read, principal.tenant.id))
         found = next((token for token in held if token.secret == secret), None)
         if found is None:
             raise NotFound("there is no such token")
@@ -103,7 +103,7 @@ class Accounts:
         Raises NotFound, or Conflict, naming the ids, where several tokens have the name.
         """
         require(principal, Action.ACCOUNTS)
-        held: list[Token] = await self._look(lambda read: accounts.tokens(read, principal.tenant.id))
+        held: list[Token] = await self._reading.look(lambda read: accounts.tokens(read, principal.tenant.id))
         found = [token for token in held if token.id == word] or [one for one in held if one.name == word]
         if not found:
             raise NotFound(f"there is no token with the id or name '{word}'")
@@ -128,13 +128,13 @@ class Accounts:
         unknown = [word for word in split_services(str(body.get("services", ""))) if word not in SERVICES]
         if unknown:
             raise BadInput(f"there is no service '{unknown[0]}'; there are: {', '.join(SERVICES)}")
-        if await self._look(lambda read: accounts.peer(read, principal.tenant.id, name)):
+        if await self._reading.look(lambda read: accounts.peer(read, principal.tenant.id, name)):
             raise Conflict(f"there is a peer '{name}' already")
         await self._write(principal, "peer", {"name": name, **body}, name)
 
     async def remove_peer(self, principal: Principal, name: str) -> None:
         require(principal, Action.ACCOUNTS)
-        if await self._look(lambda read: accounts.peer(read, principal.tenant.id, name)) is None:
+        if await self._reading.look(lambda read: accounts.peer(read, principal.tenant.id, name)) is None:
             raise NotFound(f"there is no peer '{name}'")
         await self._write(principal, "peer-remove", {"name": name}, name)
 
@@ -150,7 +150,7 @@ class Accounts:
         await self._write(principal, "confirm-recovery", {}, "")
 
     async def recovery_confirmed(self, principal: Principal) -> bool:
-        return await self._look(lambda read: figures.recovery_confirmed(read, principal.tenant.id))
+        return await self._reading.look(lambda read: figures.recovery_confirmed(read, principal.tenant.id))
 
     # ------------------------------------------------------------ inside
 
@@ -162,16 +162,9 @@ class Accounts:
 
     async def _listed(self, principal: Principal, what: str, rows: Callable[[Reader, int], list[T]]) -> list[T]:
         """All of one kind, and on record that somebody looked."""
-        found: list[T] = await self._look(lambda read: rows(read, principal.tenant.id))
+        found: list[T] = await self._reading.look(lambda read: rows(read, principal.tenant.id))
         await self._trail.note(principal, "", what, len(found), action=Action.ACCOUNTS.value)
         return found
-
-    async def _look(self, look: Callable[[Reader], Any]) -> Any:
-        def inside() -> Any:
-            with self._database.read() as read:
-                return look(read)
-
-        return await self._reading.run(inside)
 
 
 def _named(name: str) -> None:

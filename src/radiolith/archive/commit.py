@@ -103,7 +103,7 @@ class Committer:
         """The future resolves when the task is durable and indexed, or fails with a model.Failure.
 
         more: the sender goes on sending before it wants this answer; it calls `push` when it does. A batch of such
-        tasks may wait for company (PATIENT_…): a third of the work for a slice of a series is per batch.
+        tasks may wait for company (PATIENT_…): much of the work is per batch.
         """
         loop = asyncio.get_running_loop()
         size = 0 if task.draft.streaming else task.draft.size

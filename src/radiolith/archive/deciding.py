@@ -34,13 +34,8 @@ class Deciding:
         )  # fmt: skip
 
     async def look(self, question: Callable[[Reader], T]) -> T:
-        """Ask the index on a thread; the answer must not be lazy."""
-
-        def ask() -> T:
-            with self._database.read() as read:
-                return question(read)
-
-        return await self.reading.run(ask)
+        """As `Reading.look`."""
+        return await self.reading.look(question)
 
     async def change(self, change: Callable[[Writer], T]) -> T:
         """What is no fact, in a transaction of its own on a thread."""

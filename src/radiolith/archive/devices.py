@@ -6,7 +6,6 @@ a patient.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeVar
 
 import orjson
@@ -14,7 +13,6 @@ import orjson
 from radiolith.archive.description import Description
 from radiolith.archive.reading import Reading
 from radiolith.index import devices
-from radiolith.index.database import Database
 from radiolith.index.devices import Device, Notice
 from radiolith.index.session import Reader
 from radiolith.model import Failure, Held, Principal
@@ -28,13 +26,13 @@ T = TypeVar("T")
 
 
 class Devices:
-    def __init__(self, database: Database, reading: Reading, trail: ReadAudit):
-        self._database, self._reading, self._trail = database, reading, trail
+    def __init__(self, reading: Reading, trail: ReadAudit):
+        self._reading, self._trail = reading, trail
 
     async def list(self, principal: Principal) -> list[Device]:
         """All that ever sent by DIMSE or STOW-RS, by door and name."""
         require(principal, Action.QUERY)
-        found = await self._look(lambda read: devices.listed(read, principal.tenant.id))
+        found = await self._reading.look(lambda read: devices.listed(read, principal.tenant.id))
         await self._trail.note(principal, "", "devices", len(found))
         return found
 
@@ -48,16 +46,9 @@ class Devices:
             before = devices.position(read, principal.tenant.id, after) if after else (2**62, 0)
             return devices.notices(read, principal.tenant.id, limit, before, settled=settled)
 
-        found = await self._look(look)
+        found = await self._reading.look(look)
         await self._trail.note(principal, "", "devices", len(found))
         return found
-
-    async def _look(self, look: Callable[[Reader], T]) -> T:
-        def inside() -> T:
-            with self._database.read() as read:
-                return look(read)
-
-        return await self._reading.run(inside)
 
 
 def product(description: Description, held: Held) -> str:

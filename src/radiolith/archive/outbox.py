@@ -169,7 +169,7 @@ class Outbox:
     ) -> list[Transfer]:
         """Latest first; `before` is the number the page before ended with."""
         require(principal, Action.EXPORT)
-        found = await self._look(
+        found = await self._reading.look(
             lambda read: outbox.listed(read, principal.tenant.id, limit, before, states=states, peer=peer)
         )
         await self._trail.note(principal, "", "outbox", len(found))
@@ -178,12 +178,12 @@ class Outbox:
     async def lags(self, principal: Principal) -> list[Lag]:
         """How far each destination is behind, and why."""
         require(principal, Action.EXPORT)
-        return await self._look(lambda read: outbox.lags(read, principal.tenant.id))
+        return await self._reading.look(lambda read: outbox.lags(read, principal.tenant.id))
 
     async def get(self, principal: Principal, number: int) -> Transfer:
         """Raises NotFound."""
         require(principal, Action.EXPORT)
-        found = await self._look(lambda read: _known(read, principal, number))
+        found = await self._reading.look(lambda read: _known(read, principal, number))
         await self._trail.note(principal, found.study, "outbox", 1)
         return found
 
@@ -196,16 +196,9 @@ class Outbox:
         def look(read: Reader) -> tuple[str, list[tuple[int, Item]]]:
             return _known(read, principal, number).study, outbox.items(read, number, limit, after, state)
 
-        study, found = await self._look(look)
+        study, found = await self._reading.look(look)
         await self._trail.note(principal, study, "outbox", len(found))
         return found
-
-    async def _look(self, look: Callable[[Reader], T]) -> T:
-        def inside() -> T:
-            with self._database.read() as read:
-                return look(read)
-
-        return await self._reading.run(inside)
 
     # ------------------------------------------------------------ what a peer reports
 

@@ -33,6 +33,7 @@ from radiolith.dicom.sniff import actual_encoding
 from radiolith.dicom.window import Data, Window
 from radiolith.index import instances
 from radiolith.index.database import Database
+from radiolith.index.session import Reader
 from radiolith.model import BadInput, Damaged, Held, Layout, LimitExceeded, NotFound, Pixels
 from radiolith.storage.blobs import Log
 from radiolith.trust.keys import Keys
@@ -68,6 +69,15 @@ class Reading:
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: call(*args, **kwargs))
+
+    async def look(self, question: Callable[[Reader], T]) -> T:
+        """Ask the index on a thread; the answer must not be lazy."""
+
+        def ask() -> T:
+            with self._database.read() as read:
+                return question(read)
+
+        return await self.run(ask)
 
     def range_now(self, held: Held, start: int, stop: int) -> bytes | bytearray:
         """Plaintext bytes [start, stop) of the payload; blocks. Raises Damaged, NotFound."""

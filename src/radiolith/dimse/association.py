@@ -30,7 +30,6 @@ from radiolith.dimse.pdu import APPLICATION_CONTEXT, AssociateAccept, AssociateR
 from radiolith.dimse.sopclasses import STORAGE_SERVICE, may_be_storage
 from radiolith.dimse.upperlayer import VERSION_NOT_SUPPORTED
 
-NO_REASON_GIVEN = AssociateReject(1, 1, 1)
 APPLICATION_CONTEXT_NOT_SUPPORTED = AssociateReject(1, 1, 2)
 CALLING_NOT_RECOGNIZED = AssociateReject(1, 1, 3)
 CALLED_NOT_RECOGNIZED = AssociateReject(1, 1, 7)

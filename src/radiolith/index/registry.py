@@ -57,9 +57,3 @@ def entries(read: Reader, tenant_id: int, kind: str) -> list[Entry]:
         (tenant_id, kind),
     )
     return [Entry(row[0], row[1], json.loads(row[2])) for row in rows]
-
-
-def revision(read: Reader) -> int:
-    """Time of the last word of all: while it is the same, nothing here has changed. For caches of a second."""
-    row = read.one("SELECT COALESCE(MAX(at), 0) FROM registry")
-    return row[0] if row else 0

@@ -100,7 +100,3 @@ def renew_lease(tx: Writer, name: str, owner: str, held: int, until: int) -> boo
             (until, name, owner, held),
         )
     )
-
-
-def drop_lease(tx: Writer, name: str, owner: str) -> None:
-    tx.run("DELETE FROM leases WHERE name = ? AND owner = ?", (name, owner))

@@ -15,7 +15,6 @@ from radiolith.archive.accounts import NAME_MAX
 from radiolith.archive.commit import Committer
 from radiolith.archive.reading import Reading
 from radiolith.index import accounts, arrivals, registry
-from radiolith.index.database import Database
 from radiolith.index.registry import Entry
 from radiolith.index.session import Reader
 from radiolith.model import AuditEvent, BadInput, Conflict, Fact, LimitExceeded, NotFound, Principal
@@ -41,11 +40,8 @@ class Tried:
 
 
 class Routes:
-    def __init__(
-        self, database: Database, reading: Reading, committer: Committer, trail: ReadAudit, clock: Callable[[], int]
-    ):
-        self._database, self._reading, self._committer = database, reading, committer
-        self._trail, self._clock = trail, clock
+    def __init__(self, reading: Reading, committer: Committer, trail: ReadAudit, clock: Callable[[], int]):
+        self._reading, self._committer, self._trail, self._clock = reading, committer, trail, clock
 
     async def add(self, principal: Principal, body: Mapping[str, Any]) -> None:
         """A rule as `routing.rule` reads it. Raises BadInput, Conflict for a name there is, NotFound for a peer there is
@@ -62,20 +58,20 @@ class Routes:
             if len(registry.entries(read, principal.tenant.id, KIND)) >= RULES:
                 raise LimitExceeded(f"there are {RULES} rules, and more are not possible")
 
-        await self._look(check)
+        await self._reading.look(check)
         await self._write(principal, "route", dict(body), f"{made.name} to {made.peer}")
 
     async def remove(self, principal: Principal, name: str) -> None:
         """What it ordered already stays ordered. Raises NotFound."""
         require(principal, Action.ACCOUNTS)
-        if await self._look(lambda read: registry.get(read, principal.tenant.id, KIND, name)) is None:
+        if await self._reading.look(lambda read: registry.get(read, principal.tenant.id, KIND, name)) is None:
             raise NotFound(f"there is no rule '{name}'")
         await self._write(principal, "route-remove", {"name": name}, name)
 
     async def list(self, principal: Principal) -> list[Entry]:
         """Rules by name, each as it was made."""
         require(principal, Action.ACCOUNTS)
-        found = await self._look(lambda read: registry.entries(read, principal.tenant.id, KIND))
+        found = await self._reading.look(lambda read: registry.entries(read, principal.tenant.id, KIND))
         await self._trail.note(principal, "", "rules", len(found), action=Action.ACCOUNTS.value)
         return found
 
@@ -106,7 +102,7 @@ class Routes:
                     found.append(Tried(study, done.at, len(rows), done.instances))
             return found
 
-        found = await self._look(look)
+        found = await self._reading.look(look)
         await self._trail.note(principal, "", "rule tried", len(found))
         return found
 
@@ -114,13 +110,6 @@ class Routes:
         at = self._clock()
         event = AuditEvent(at, principal.tenant.id, principal.name, kind, detail=detail)
         await self._committer.fact(Fact(kind, at, principal.name, principal.tenant.uid, body), None, [event])
-
-    async def _look(self, look: Callable[[Reader], T]) -> T:
-        def inside() -> T:
-            with self._database.read() as read:
-                return look(read)
-
-        return await self._reading.run(inside)
 
 
 def _target(read: Reader, principal: Principal, name: str) -> Target:

@@ -42,7 +42,7 @@ def traffic(
     watch = DeviceWatch(database, clock, partial(product, description))
     return Traffic(
         Outbox(database, reading, trail, clock),
-        Devices(database, reading, trail),
-        Routes(database, reading, committer, trail, clock),
+        Devices(reading, trail),
+        Routes(reading, committer, trail, clock),
         Following(ArrivalWatch(database, clock), watch, Router(database, clock)),
     )

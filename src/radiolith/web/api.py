@@ -6,7 +6,7 @@ is one verb. Must never: decide; what a caller may do is checked inside the verb
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
@@ -17,9 +17,10 @@ from radiolith import __version__
 from radiolith.archive.associations import Association
 from radiolith.archive.ports import Rejected, Sideline
 from radiolith.httpstatus import code, sentence
-from radiolith.model import Failure, Held, Identity, NotAuthenticated, Principal, Unavailable
+from radiolith.model import Failure, Held, Identity, NotAuthenticated, Unavailable
 from radiolith.trust.access import Action, require
-from radiolith.web import peers, session, traffic
+from radiolith.web import peers, traffic
+from radiolith.web.calls import Caller, inside, moment
 from radiolith.web.ports import Inside
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Entries of one answer.")]
@@ -79,7 +80,7 @@ class RejectedInstance(BaseModel):
             series=entry.series,
             instance=entry.sop,
             reason=entry.reason,
-            rejected_at=_moment(entry.at),
+            rejected_at=moment(entry.at),
             rejected_by=entry.by,
         )
 
@@ -100,7 +101,7 @@ class Quarantined(BaseModel):
         return Quarantined(
             id=entry.id,
             reason=entry.reason,
-            received_at=_moment(entry.received_at),
+            received_at=moment(entry.received_at),
             source=entry.source,
             principal=entry.principal,
             size=entry.size,
@@ -130,7 +131,7 @@ class Version(BaseModel):
             rejected=held.rejected,
             encoding_of=held.encoding_of.hex() if held.encoding_of else None,
             transfer_syntax=held.layout.transfer_syntax,
-            received_at=_moment(held.received_at),
+            received_at=moment(held.received_at),
             source=f"{held.source.door} {held.source.peer}".strip(),
             principal=held.principal,
             size=held.layout.original_size,
@@ -172,24 +173,11 @@ class Associated(BaseModel):
 
     @staticmethod
     def of(found: Association) -> Associated:
-        trace = dict(found.trace) | {name: _moment(int(found.trace[name])) for name in ("at", "ended_at")}
+        trace = dict(found.trace) | {name: moment(int(found.trace[name])) for name in ("at", "ended_at")}
         return Associated.model_validate(trace | {"id": found.id, "problem": found.problem, "hints": found.hints})
 
 
-def _moment(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
-
-
-def _inside(request: Request) -> Inside:
-    return request.app.state.inside
-
-
-async def _caller(request: Request) -> Principal:
-    return await session.caller(_inside(request).identities, request)
-
-
-Archive = Annotated[Inside, Depends(_inside)]
-Caller = Annotated[Principal, Depends(_caller)]
+Archive = Annotated[Inside, Depends(inside)]
 calls = APIRouter()
 
 

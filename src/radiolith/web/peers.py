@@ -5,7 +5,7 @@ Must never: decide; what a caller may do is checked inside the verbs.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -15,8 +15,7 @@ from radiolith.archive.peers import PORT, Peers
 from radiolith.index.accounts import Peer
 from radiolith.index.knocks import Known
 from radiolith.index.peer_reports import PeerReport
-from radiolith.model import Principal
-from radiolith.web import session
+from radiolith.web.calls import Caller, inside, moment
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Entries of one answer.")]
 Before = Annotated[int, Query(ge=0, description="The number the answer before ended with; 0 for the first.")]
@@ -37,7 +36,7 @@ class PeerOut(BaseModel):
         more = peer.more
         return PeerOut(
             name=peer.name, aet=str(more.get("aet", "")), address=str(more.get("address", "")), port=more.get("port"),
-            tls=bool(more.get("tls")), settings={key: more[key] for key in more if key not in known}, since=_moment(peer.at),
+            tls=bool(more.get("tls")), settings={key: more[key] for key in more if key not in known}, since=moment(peer.at),
         )  # fmt: skip
 
 
@@ -55,8 +54,8 @@ class KnockOut(BaseModel):
     def of(known: Known) -> KnockOut:
         caller = known.caller
         return KnockOut(
-            calling=caller.calling, called=caller.called, address=caller.address, first_at=_moment(known.first_at),
-            last_at=_moment(known.last_at), count=known.count, admitted=known.admitted, objects=known.objects,
+            calling=caller.calling, called=caller.called, address=caller.address, first_at=moment(known.first_at),
+            last_at=moment(known.last_at), count=known.count, admitted=known.admitted, objects=known.objects,
         )  # fmt: skip
 
 
@@ -91,24 +90,15 @@ class ReportOut(BaseModel):
         return ReportOut(
             id=report.id, kind=report.kind.name.lower(), subject=report.subject, aet=report.to.aet, peer=report.to.peer,
             state=report.state.name.lower(), attempts=report.attempts,
-            next_at=None if report.ended_at else _moment(report.next_at), said=report.said,
+            next_at=None if report.ended_at else moment(report.next_at), said=report.said,
         )  # fmt: skip
 
 
-def _moment(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
-
-
 def _peers(request: Request) -> Peers:
-    return request.app.state.inside.peers
-
-
-async def _caller(request: Request) -> Principal:
-    return await session.caller(request.app.state.inside.identities, request)
+    return inside(request).peers
 
 
 Verbs = Annotated[Peers, Depends(_peers)]
-Caller = Annotated[Principal, Depends(_caller)]
 calls = APIRouter()
 
 

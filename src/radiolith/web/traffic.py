@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from radiolith.index.devices import Device, Notice
 from radiolith.index.outbox import Item, ItemState, Lag, Priority, State, Transfer
 from radiolith.index.registry import Entry
-from radiolith.model import Identity, Principal
+from radiolith.model import Identity
 from radiolith.policies.routes import Tried
 from radiolith.policies.traffic import Traffic
-from radiolith.web import session
+from radiolith.web.calls import Caller, inside, moment
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Entries of one answer.")]
 Before = Annotated[int, Query(ge=0, description="The number the answer before ended with; 0 for the first.")]
@@ -70,9 +70,9 @@ class TransferOut(BaseModel):
         return TransferOut(
             id=found.id, peer=found.peer, study=found.study, why=found.why.name.lower(), ordered_by=found.ordered_by,
             priority=found.priority.name.lower(), transfer_syntax=found.syntax, state=found.state.name.lower(),
-            said=found.said, attempts=found.attempts, next_at=_moment(found.next_at) if live else None, total=found.total,
-            delivered=found.delivered, failed=found.failed, created_at=_moment(found.created_at),
-            changed_at=_moment(found.changed_at),
+            said=found.said, attempts=found.attempts, next_at=moment(found.next_at) if live else None, total=found.total,
+            delivered=found.delivered, failed=found.failed, created_at=moment(found.created_at),
+            changed_at=moment(found.changed_at),
         )  # fmt: skip
 
 
@@ -104,7 +104,7 @@ class LagOut(BaseModel):
 
     @staticmethod
     def of(lag: Lag) -> LagOut:
-        oldest = _moment(lag.oldest) if lag.transfers else None
+        oldest = moment(lag.oldest) if lag.transfers else None
         return LagOut(
             peer=lag.peer, transfers=lag.transfers, instances=lag.instances, oldest=oldest, said=lag.said, failed=lag.failed
         )  # fmt: skip
@@ -136,7 +136,7 @@ class RuleOut(RuleIn):
 
     @staticmethod
     def of(entry: Entry) -> RuleOut:
-        return RuleOut.model_validate({**entry.body, "made_at": _moment(entry.at)})
+        return RuleOut.model_validate({**entry.body, "made_at": moment(entry.at)})
 
 
 class TriedOut(BaseModel):
@@ -147,7 +147,7 @@ class TriedOut(BaseModel):
 
     @staticmethod
     def of_(tried: Tried) -> TriedOut:
-        return TriedOut(study=tried.study, complete_at=_moment(tried.at), instances=tried.instances, of=tried.of)
+        return TriedOut(study=tried.study, complete_at=moment(tried.at), instances=tried.instances, of=tried.of)
 
 
 class DeviceOut(BaseModel):
@@ -164,7 +164,7 @@ class DeviceOut(BaseModel):
     def of(device: Device) -> DeviceOut:
         habits = device.habits
         return DeviceOut(
-            door=device.door, name=device.peer, first_at=_moment(device.first_at), last_at=_moment(device.last_at),
+            door=device.door, name=device.peer, first_at=moment(device.first_at), last_at=moment(device.last_at),
             studies=device.studies, instances=device.instances, addresses=sorted(habits.addresses),
             software=sorted(habits.software),
         )  # fmt: skip
@@ -181,27 +181,18 @@ class NoticeOut(BaseModel):
 
     @staticmethod
     def of(notice: Notice) -> NoticeOut:
-        settled = _moment(notice.settled_at) if notice.settled_at else None
+        settled = moment(notice.settled_at) if notice.settled_at else None
         return NoticeOut(
-            id=notice.id, door=notice.door, name=notice.peer, kind=notice.kind.name.lower(), at=_moment(notice.at),
+            id=notice.id, door=notice.door, name=notice.peer, kind=notice.kind.name.lower(), at=moment(notice.at),
             said=notice.said, settled_at=settled,
         )  # fmt: skip
 
 
-def _moment(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
-
-
 def _traffic(request: Request) -> Traffic:
-    return request.app.state.inside.traffic
-
-
-async def _caller(request: Request) -> Principal:
-    return await session.caller(request.app.state.inside.identities, request)
+    return inside(request).traffic
 
 
 Inside = Annotated[Traffic, Depends(_traffic)]
-Caller = Annotated[Principal, Depends(_caller)]
 calls = APIRouter()
 
 
