@@ -101,11 +101,12 @@ class Reader:
 class Writer(Reader):
     """A write transaction. Nothing is visible to others before the block that opened it ends."""
 
-    __slots__ = ("_after_commit",)
+    __slots__ = ("_after_commit", "_allocated")
 
     def __init__(self, connection: Connection, dialect: str, memory: Memory):
         super().__init__(connection, dialect, memory)
         self._after_commit: list[Callable[[], None]] = []
+        self._allocated: dict[str, int] = {}  # SQLite: the last number of each table given out in this transaction
 
     def run(self, sql: str, params: Sequence[Any] = ()) -> int:
         """Run one statement; returns the number of rows it touched."""
@@ -120,18 +121,21 @@ class Writer(Reader):
         cursor.close()
 
     def allocate(self, table: str, count: int, key: str = "id") -> list[int]:
-        """`count` fresh, increasing row numbers of `table`, never used before, even by rows that are gone."""
+        """`count` fresh, increasing row numbers of `table`, never used before, even by rows that are gone.
+
+        The caller inserts rows with them in this transaction; on SQLite that is what uses a number up (AUTOINCREMENT).
+        """
         if count <= 0:
             return []
         if self.dialect == "postgresql":
             # sequence names are made from our own table names, never from input
             sql = "SELECT nextval(CAST(? AS regclass)) FROM generate_series(1, CAST(? AS int))"
             return sorted(row[0] for row in self.all(sql, (f"{table}_{key}_seq", count)))
-        row = self.one("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = ? RETURNING seq", (count, table))
-        if row is None:
-            self.run("INSERT INTO sqlite_sequence(name, seq) VALUES (?, ?)", (table, count))
-        last = row[0] if row else count
-        return list(range(last - count + 1, last + 1))
+        if table not in self._allocated:
+            self._allocated = dict(self.all("SELECT name, seq FROM sqlite_sequence")) | self._allocated
+        first = self._allocated.get(table, 0) + 1
+        self._allocated[table] = first + count - 1
+        return list(range(first, first + count))
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Run `call` once the transaction is durable; dropped when it rolls back. For caches."""
