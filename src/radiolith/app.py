@@ -30,6 +30,7 @@ from radiolith.codecs.sandbox import Decoders, Zygote, start_zygote
 from radiolith.config import Settings
 from radiolith.dicomweb.routes import Edge, Options
 from radiolith.dimse.server import Server
+from radiolith.dimse.slots import Held
 from radiolith.graph import Graph, build, no_decoders, settled
 from radiolith.home import (
     Home,
@@ -105,6 +106,7 @@ class Node:
     socket: socket.socket
     dimse: socket.socket | None
     dimse_tls: socket.socket | None
+    held: Held  # what peers hold of all workers together
     near: bool  # nothing but loopback listens
     decoders: str  # address of the decoders' zygote
     secret: bytes  # of the cache on disk
@@ -148,18 +150,25 @@ def serve(home: Path, doors: Doors = Doors(), *, workers: int | None = None) -> 
                 opened.enter_context(each)
         decoders = opened.enter_context(contextlib.closing(DecoderParent()))
         near = all(_is_loopback(each.getsockname()[0]) for each in (listening, dimse, dimse_tls) if each is not None)
-        node = Node(settings, listening, dimse, dimse_tls, near, decoders.address, os.urandom(32))
+        held = dicomnode.held(settings.dimse, count)
+        node = Node(settings, listening, dimse, dimse_tls, held, near, decoders.address, os.urandom(32))
         _empty_cache(settings.home / "cache")
         metrics.share(count + 1)
         code = serving.in_child(lambda: _recover(settings))
         if code:
             return code
         _announce(node, count)
+        workers_named = {f"worker {number}": number for number in range(count)}
         roles: dict[str, Callable[[], int]] = {
-            f"worker {number}": lambda number=number: _worker(node, number) for number in range(count)
+            name: lambda number=number: _worker(node, number) for name, number in workers_named.items()
         }
         roles["jobs"] = lambda: _jobs(node, count)
-        return serving.Supervisor(roles, decoders.look_after).run()
+
+        def ended(name: str) -> None:
+            if name in workers_named:
+                held.clear(workers_named[name])
+
+        return serving.Supervisor(roles, decoders.look_after, ended).run()
 
 
 def _with_title(settings: Settings, aet: str | None) -> Settings:
@@ -283,12 +292,13 @@ class Web(uvicorn.Server):
 def _worker(node: Node, number: int) -> int:
     """One event loop for all edges."""
     metrics.use_row(number)
+    node.held.use_row(number)
 
     async def work() -> None:
         graph = build(node.settings, f"worker {number}", node.decode, node.cache())
         # What a predecessor of ours left when it was killed.
         await asyncio.to_thread(graph.rebuild.recover, settled(graph.settings))
-        dicom = dicomnode.server(graph, near=node.near)
+        dicom = dicomnode.server(graph, node.held, near=node.near)
         server = Web(
             uvicorn.Config(
                 Site(graph), log_config=None, access_log=False, lifespan="off", http=BoundedHead, ws="none",

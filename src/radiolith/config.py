@@ -69,7 +69,7 @@ class Dimse:
     pdu_bytes: int = _setting(
         256 * KIB, "Bytes of a P-DATA-TF PDU that a peer may send. Nothing is held, so large is good."
     )
-    associations: int = _setting(200, "Associations of one worker at a time; more are rejected, to be tried again.")
+    associations: int = _setting(200, "Associations at a time, of all workers; more are rejected, to be tried again.")
     associations_per_address: int = _setting(100, "The same from one network address.")
     idle_seconds: int = _setting(300, "Seconds without a message after which an association is aborted.")
     unknown_classes: bool = _setting(True, "Keep objects of private SOP classes and of those newer than this program.")

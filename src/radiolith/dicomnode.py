@@ -24,6 +24,7 @@ from radiolith.dimse.moving import Moving
 from radiolith.dimse.operation import Operation
 from radiolith.dimse.reporting import DimseReporting
 from radiolith.dimse.server import Node, Server, Terms
+from radiolith.dimse.slots import Held
 from radiolith.graph import Graph
 from radiolith.index import accounts, heldrows
 from radiolith.index.accounts import Peer
@@ -38,13 +39,18 @@ from radiolith.trust.certificates import Certificates
 from radiolith.trust.devices import PEER_ROLE, Devices, titles
 
 
-def server(graph: Graph, *, near: bool) -> Server:
+def held(dimse: Dimse, workers: int) -> Held:
+    """The limits of associations that all workers have together; made before the fork."""
+    return Held.of(dimse.associations, dimse.associations_per_address, workers)
+
+
+def server(graph: Graph, held: Held, *, near: bool) -> Server:
     """The associations of a worker. near: nothing but loopback listens, on any door."""
     dimse = graph.settings.dimse
     devices = Devices(graph.database, titles(dimse), near)
     terms = Terms(dimse.associations, dimse.associations_per_address, dimse.pdu_bytes, dimse.idle_seconds)
     offer = services.offer(dimse.pdu_bytes, dimse.unknown_classes)
-    node = Node(graph.archive, (devices, graph.identities), offer, terms, microseconds)
+    node = Node(graph.archive, (devices, graph.identities), offer, terms, microseconds, held)
     node.moving = Moving(graph.traffic.outbox, Sender(_means(graph)), devices.peer_with)
     return Server(node, Ring(graph.settings.home, graph.name).append)
 

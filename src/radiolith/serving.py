@@ -66,10 +66,16 @@ class _Child:
 
 
 class Supervisor:
-    """Runs `roles` (name -> what the child does, its exit code as answer) until told to stop."""
+    """Runs `roles` (name -> what the child does, its exit code as answer) until told to stop. `ended` is called with the
+    name of a child that has ended, before it is started again."""
 
-    def __init__(self, roles: Mapping[str, Callable[[], int]], look_after: Callable[[], None] = lambda: None):
-        self._roles, self._look_after = roles, look_after
+    def __init__(
+        self,
+        roles: Mapping[str, Callable[[], int]],
+        look_after: Callable[[], None] = lambda: None,
+        ended: Callable[[str], None] = lambda name: None,
+    ):
+        self._roles, self._look_after, self._ended = roles, look_after, ended
         self._children: dict[int, _Child] = {}
         self._due: dict[str, tuple[float, float]] = {}  # name -> when to start, and the pause that was
         self._stopping = False
@@ -150,7 +156,10 @@ class Supervisor:
             if not pid:
                 return
             child = self._children.pop(pid, None)
-            if child is None or self._stopping:
+            if child is None:
+                continue
+            self._ended(child.name)
+            if self._stopping:
                 continue
             lived = time.monotonic() - child.since
             pause = PAUSE_FIRST if lived > HEALTHY_SECONDS else min(PAUSE_LAST, child.pause * 2)

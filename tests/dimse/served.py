@@ -90,7 +90,7 @@ class Served:
         """Nothing is left of any association: no slot, no connection, no buffer."""
         ingest: Any = self.graph.archive.ingest
         self.until(lambda: not self.server._running, "associations to end")
-        assert not self.server._connections and not self.node._associations
+        assert not self.node.held.connections.taken() and not self.node.held.associations.taken()
         self.until(lambda: len(ingest._buffers) + ingest._unmade == BUFFERS, "buffers to come back")
 
     def instances(self) -> set[str]:

@@ -218,7 +218,7 @@ def test_a_slow_handshake_ends_and_counts_until_then(world: World) -> None:
     before = len(world.found.traces)
     with socket.create_connection(("127.0.0.1", world.found.port)) as slow:
         slow.sendall(b"\x16\x03\x01")
-        world.found.until(lambda: world.found.server._connections.total() == 1, "a slot")
+        world.found.until(lambda: world.found.node.held.connections.taken() == 1, "a slot")
         world.found.advance(handshake.HANDSHAKE_SECONDS + 1)
         assert "not over within 10 s" in world.failed(before)
     world.found.idle()

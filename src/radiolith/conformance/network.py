@@ -97,7 +97,7 @@ def _general(declared: Declared) -> Table:
         ("Maximum length of a P-DATA-TF PDU received", f"{offer.max_length:,} {_UNIT}" if offer.max_length else "any"),
         ("Presentation contexts of an association", items.CONTEXTS_MAX),
         ("Transfer syntaxes of a presentation context", items.TRANSFER_SYNTAXES_MAX),
-        ("Associations accepted at a time, of one process", dimse.associations),
+        ("Associations accepted at a time, of all processes of a node", dimse.associations),
         ("of these from one network address", dimse.associations_per_address),
         ("Asynchronous operations window, operations invoked / performed", f"{window.invoked} / {window.performed}"),
         ("Operations of one association under way", exchange.OPERATIONS_MAX),

@@ -49,7 +49,7 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._layer = UpperLayer.acceptor(node.terms.pdu_bytes)
         self._sender = Sender(self._layer, wire)
-        self._counted = False  # among the associations of its process
+        self._counted = False  # among the associations of the node
         self._drained_at = 0.0  # when it was asked to end; 0 as long as it may stay
         self._heard, self._taken = Pace(), Pace()
         self._artim = (0, 0.0)  # the timer that runs, and when it runs out
@@ -76,7 +76,7 @@ class Acceptor:
                 self.trace.ended(self._layer.fault)
             self.trace.bytes = self._wire.received
             if self._counted:
-                self._node.left(self._wire.address)
+                self._node.held.associations.give(self._wire.address)
 
     def drain(self) -> None:
         """End once the peer has done what it came for, or between two messages: there is a process that takes over."""
@@ -110,7 +110,7 @@ class Acceptor:
         except Failure as failure:
             answer = Rejected(_rejection(failure), str(failure))
         if isinstance(answer, Accepted):
-            self._counted = self._node.joined(self._wire.address)
+            self._counted = self._node.held.associations.take(self._wire.address)
             answer = answer if self._counted else _FULL
         self.trace.answered(answer)
         self._measure.answered(answer)
@@ -124,7 +124,7 @@ class Acceptor:
 
     async def _negotiated(self, request: AssociateRequest) -> Accepted | Rejected:
         node, address = self._node, self._wire.address
-        if node.full(address):
+        if node.held.associations.full(address):
             return _FULL
         if self._drained_at and self._loop.time() > self._drained_at + DRAIN_SECONDS:
             return Rejected(association.TEMPORARY_CONGESTION, "this process is about to end; call again")

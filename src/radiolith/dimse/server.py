@@ -2,15 +2,14 @@
 
 Owns: the listening socket's end in this process and the acceptors behind it. Must never: look into an association.
 
-Limits: `Terms`: associations in all and from one address of this process; connections beyond twice either, those in a TLS
-handshake among them, are closed unheard.
+Limits: `Terms`: associations in all and from one address, of all workers of the node (`slots`); connections beyond twice
+either, those in a TLS handshake among them, are closed unheard.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from radiolith.dimse.association import Offer
 from radiolith.dimse.handshake import Listener
 from radiolith.dimse.items import Identity
 from radiolith.dimse.moving import Moving
+from radiolith.dimse.slots import Held
 from radiolith.dimse.trace import Trace
 from radiolith.dimse.wire import Wire
 from radiolith.model import NotAuthenticated, Principal
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a peer has to keep to; numbers are of one process."""
+    """What a peer has to keep to; numbers are of all workers of a node."""
 
     associations: int
     associations_per_address: int
@@ -48,30 +48,21 @@ class Terms:
 
 
 class Node:
-    """What all associations of a process have in common."""
+    """What all associations of a process have in common. `held`: what the workers of the node share; None: there is but one."""
 
     def __init__(
-        self, archive: Archive, doors: tuple[Devices, Identities], offer: Offer, terms: Terms, clock: Callable[[], int]
+        self,
+        archive: Archive,
+        doors: tuple[Devices, Identities],
+        offer: Offer,
+        terms: Terms,
+        clock: Callable[[], int],
+        held: Held | None = None,
     ):
         self.archive, self.offer, self.terms, self.clock = archive, offer, terms, clock
         self.moving: Moving | None = None  # set where something can be sent to peers
         self.devices, self._identities = doors
-        self._associations: Counter[str] = Counter()  # accepted ones, by address
-
-    def full(self, address: str) -> bool:
-        """Whether one more association is too many. Connections without one are no reason to refuse others."""
-        held, terms = self._associations, self.terms
-        return held.total() >= terms.associations or held[address] >= terms.associations_per_address
-
-    def joined(self, address: str) -> bool:
-        """Count one more association, if there is room for it: then `left` is to be called at its end."""
-        if self.full(address):
-            return False
-        self._associations[address] += 1
-        return True
-
-    def left(self, address: str) -> None:
-        _one_less(self._associations, address)
+        self.held = held or Held.of(terms.associations, terms.associations_per_address)
 
     async def identify(self, identity: Identity, admitted: Principal, address: str) -> Principal:
         """Who a user identity is (PS3.7 D.3.3.7); on a device that nobody has entered it changes nothing: what comes from there
@@ -103,13 +94,12 @@ class Server:
         self._listening: list[asyncio.Server] = []
         self._secure: list[Listener] = []
         self._running: dict[asyncio.Task[None], Acceptor] = {}
-        self._connections: Counter[str] = Counter()  # by address
         self._stopping = False
 
     async def start(self, listening: socket.socket, tls: Certificates | None = None) -> None:
         """With `tls` that is spoken on this socket, and nothing else. May be called for several sockets."""
         if tls is not None:
-            listener = Listener(tls, self._room, self._begun, self._failed)
+            listener = Listener(tls, self._node.held.connections.take, self._begun, self._failed)
             listener.start(listening)
             self._secure.append(listener)
             return
@@ -118,22 +108,14 @@ class Server:
 
     def _opened(self, wire: Wire) -> None:
         address = wire.address
-        if self._room(address):
+        if self._node.held.connections.take(address):
             self._begun(wire, address)
         else:
             wire.cut()
 
-    def _room(self, address: str) -> bool:
-        """Count one more connection, if it may be."""
-        terms, held = self._node.terms, self._connections
-        if held.total() >= 2 * terms.associations or held[address] >= 2 * terms.associations_per_address:
-            return False
-        held[address] += 1
-        return True
-
     def _failed(self, address: str, why: str) -> None:
         """A connection that did not get through its TLS handshake."""
-        _one_less(self._connections, address)
+        self._node.held.connections.give(address)
         trace = Trace(address, self._node.clock())
         trace.ended_at = trace.at
         trace.ended(f"TLS: {why}")
@@ -153,7 +135,7 @@ class Server:
         except Exception:
             log.exception("an association failed", address=address)
         finally:
-            _one_less(self._connections, address)
+            self._node.held.connections.give(address)
             self._told(acceptor.trace.told())
 
     async def stop(self) -> None:
@@ -174,9 +156,3 @@ class Server:
             task.cancel()
         if late:
             await asyncio.wait(late)
-
-
-def _one_less(counter: Counter[str], address: str) -> None:
-    counter[address] -= 1
-    if not counter[address]:
-        del counter[address]
