@@ -82,6 +82,16 @@ def test_a_peer_with_another_address_or_other_letters_is_named() -> None:
     assert "capital and small letters differ" in words(OK | refused, (peer("ct1", "10.0.0.5"),))
 
 
+def test_a_certificate_that_is_not_the_one_known_is_named() -> None:
+    refused = OK | {"outcome": "rejected: x", "rejection": "a, b: calling-AE-title-not-recognized"}
+    pinned = Peer("ct", 0, {"aet": "CT1", "address": "10.0.0.5", "tls": True, "certificate": "ct1.example"})
+    assert "with TLS, this one calls without" in words(refused, (pinned,))
+    assert "this one shows no certificate" in words(refused | {"tls": True, "names": []}, (pinned,))
+    said = words(refused | {"tls": True, "names": ["10.0.0.5", "ct2", "ct2.example"]}, (pinned,))
+    assert "with the name 'ct1.example', that of this one has '10.0.0.5', 'ct2', 'ct2.example'" in said
+    assert "--port PORT --tls --certificate ct2.example (" in said
+
+
 # ---------------------------------------------------------------- a home
 
 

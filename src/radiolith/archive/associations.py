@@ -20,7 +20,8 @@ from radiolith.index import accounts
 from radiolith.index.accounts import Peer
 from radiolith.model import NotFound, Principal
 from radiolith.trust.access import Action, require
-from radiolith.trust.devices import titles
+from radiolith.trust.certificates import name_to_know
+from radiolith.trust.devices import plain, titles
 
 LIMIT = 1000
 RING = 100_000
@@ -64,6 +65,15 @@ class Associations:
         if found is None:
             raise NotFound("no association with this id is on record; older ones are forgotten")
         return found
+
+    async def shown(self, aet: str, address: str) -> Mapping[str, Any] | None:
+        """The trace of the last call of this title from there; None when it is forgotten."""
+        kept = await self._deciding.reading.run(lambda: traces.latest(self._settings.home, RING))
+        for trace in kept:
+            ours = trace.get("direction", "incoming") == "incoming"
+            if ours and trace.get("calling") == aet and plain(str(trace.get("address", ""))) == address:
+                return trace
+        return None
 
     async def _found(self, principal: Principal) -> list[Association]:
         known = titles(self._settings.dimse)
@@ -135,7 +145,7 @@ def hints(trace: Trace, own: Sequence[str], peers: Sequence[Peer]) -> Iterator[s
 
 
 def _of_rejection(trace: Trace, own: Sequence[str], peers: Sequence[Peer]) -> Iterator[str]:
-    calling, called, address = (str(trace.get(name, "")) for name in ("calling", "called", "address"))
+    called = str(trace.get("called", ""))
     reason = str(trace.get("rejection", "")).rpartition(": ")[2]
     if reason == "called-AE-title-not-recognized":
         yield (
@@ -143,7 +153,7 @@ def _of_rejection(trace: Trace, own: Sequence[str], peers: Sequence[Peer]) -> It
             f" device, or add '{called}' to `dimse.titles`."
         )
     elif reason == "calling-AE-title-not-recognized":
-        yield from _of_stranger(calling, address, peers)
+        yield from _of_stranger(trace, peers)
     elif reason == "local-limit-exceeded":
         yield "Let the device open fewer associations, or raise `dimse.associations` or `dimse.associations_per_address`."
     elif reason == "temporary-congestion":
@@ -152,17 +162,36 @@ def _of_rejection(trace: Trace, own: Sequence[str], peers: Sequence[Peer]) -> It
         yield "The user identity the device gives (a name with a passcode, or a token) is not one of this archive."
 
 
-def _of_stranger(calling: str, address: str, peers: Sequence[Peer]) -> Iterator[str]:
+def _of_stranger(trace: Trace, peers: Sequence[Peer]) -> Iterator[str]:
+    calling, address, tls = str(trace.get("calling", "")), str(trace.get("address", "")), bool(trace.get("tls"))
+    certificate = name_to_know(trace.get("names", ()))
     known = [peer for peer in peers if peer.more.get("aet") == calling]
     alike = [peer for peer in peers if str(peer.more.get("aet", "")).lower() == calling.lower()]
-    if known:
-        where = ", ".join(str(peer.more.get("address", "")) for peer in known)
-        yield f"A peer with the AE title '{calling}' is known at {where}, this one calls from {address}."
-    elif alike:
+    for peer in known:
+        yield f"A peer with the AE title '{calling}' is known {_unlike(trace, peer)}"
+    if alike and not known:
         yield f"A peer with the AE title '{alike[0].more.get('aet')}' is known: capital and small letters differ."
     name = re.sub(r"[^a-z0-9]+", "-", calling.lower()).strip("-") or "device"
+    secured = " --tls" * tls + (f" --certificate {certificate}" if certificate else "")
     title = f"'{calling}'" if re.search(r"[^A-Za-z0-9_.-]", calling) else calling
-    yield f"To let it in: radiolith peer add {name} --aet {title} --address {address} --port PORT (PORT: where it listens)"
+    words = f"--aet {title} --address {address} --port PORT{secured}"
+    yield f"To let it in: radiolith peer add {name} {words} (PORT: where it listens)"
+
+
+def _unlike(trace: Trace, peer: Peer) -> str:
+    """In what a caller is not the peer of the same title (`trust.devices`)."""
+    host, certificate = str(peer.more.get("address", "")), str(peer.more.get("certificate") or "")
+    names = list(trace.get("names", ()))
+    if peer.more.get("tls") and not trace.get("tls"):
+        return f"as '{peer.name}' with TLS, this one calls without: let the device call `dimse.tls_port`."
+    if names:
+        return f"by a certificate with the name '{certificate or host}', that of this one has {_listed(names)}."
+    if certificate:
+        return (
+            f"by a certificate with the name '{certificate}', this one shows no certificate: give the device one, and see"
+            " `dimse.tls_clients`."
+        )
+    return f"at {host}, this one calls from {trace.get('address', '')}."
 
 
 def _of_silence(end: str) -> str:

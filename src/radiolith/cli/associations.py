@@ -88,6 +88,8 @@ def described(found: Association) -> list[str]:
         f"  let in as    {trace['principal'] or 'nobody'}",
         f"  its software {trace['implementation'] or 'not said'}; PDUs it takes: {f'{largest} bytes' if largest else 'any'}",
     ]
+    if trace.get("tls"):
+        lines.append(f"  TLS          its certificate: {', '.join(trace['names']) or 'none'}")
     if trace["contexts"]:
         lines.append("  proposed:")
     for context in trace["contexts"]:

@@ -56,6 +56,7 @@ class Acceptor:
         self._caller: Caller | None = None
         self._contexts: dict[int, Context] = {}
         self.trace = Trace(wire.address, node.clock())
+        self.trace.tls, self.trace.names = wire.secure, wire.names
         self._measure = Measure()
         self._exchange = Exchange(self._sender, self._operation, self._told)
 

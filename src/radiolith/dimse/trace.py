@@ -19,6 +19,8 @@ from radiolith.dimse.pdu import AssociateRequest
 
 CONTEXTS_MAX = 128
 STATUSES_MAX = 64
+NAMES_MAX = 8
+"""Of a certificate; some carry hundreds."""
 
 
 class Trace:
@@ -29,6 +31,7 @@ class Trace:
         self.ended_at = 0
         self.calling = self.called = self.implementation = self.principal = ""
         self.outcome = self.rejection = ""
+        self.tls, self.names = False, frozenset[str]()  # of the peer's verified certificate
         self.end = ""
         self.bytes = 0
         self.pdu_bytes = 0
@@ -80,6 +83,8 @@ class Trace:
             "calling": self.calling,
             "called": self.called,
             "principal": self.principal,
+            "tls": self.tls,
+            "names": sorted(self.names)[:NAMES_MAX],
             "implementation": self.implementation,
             "pdu_bytes": self.pdu_bytes,
             "outcome": self.outcome or "no association was requested",

@@ -10,10 +10,11 @@ RFC 9325 4.2, TLS 1.3; no compression, no renegotiation, no session tickets: eve
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -154,6 +155,20 @@ def secured() -> ssl.SSLContext:
     """To a peer, without a certificate of ours: its own and its name are checked against what this machine trusts
     (SSL_CERT_FILE and SSL_CERT_DIR say what)."""
     return Certificates(Dimse()).client()
+
+
+def name_to_know(names: Iterable[str]) -> str:
+    """By which of the names in its certificate a device is best known: a host name before another word, both before an
+    address, which may change, and a name that stands for many last. '' for none."""
+    return min(names, key=lambda name: ("*" in name, _is_address(name), "." not in name, name), default="")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _spoken(context: ssl.SSLContext) -> ssl.SSLContext:

@@ -128,7 +128,7 @@ class Devices:
     async def _stranger(self, tenant: Tenant, knock: Knock) -> Admission:
         """A device that nobody has entered: on the list, and for a while let in."""
         early = self._clock() - self._made.get(tenant.id, 0) < STRANGERS
-        caller = Caller(knock.calling[:16], knock.called[:16], _plain(knock.address))
+        caller = Caller(knock.calling[:16], knock.called[:16], plain(knock.address))
         listed = await self._knocks.note(tenant.id, caller, admitted=early)
         if early and listed:
             return Admission(Principal(tenant, UNKNOWN, STRANGER, "stranger"), "")
@@ -168,9 +168,9 @@ class Devices:
         if knock.names or certificate:
             return (certificate or host).lower() in knock.names
         try:
-            return ipaddress.ip_address(_plain(knock.address)) in ipaddress.ip_network(host, strict=False)
+            return ipaddress.ip_address(plain(knock.address)) in ipaddress.ip_network(host, strict=False)
         except ValueError:
-            return _plain(knock.address) in await self._resolved(host)
+            return plain(knock.address) in await self._resolved(host)
 
     async def _resolved(self, host: str) -> frozenset[str]:
         known = self._addresses.get(host)
@@ -179,17 +179,17 @@ class Devices:
                 found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
             except OSError:
                 found = []
-            known = self._addresses[host] = (time.monotonic(), frozenset(_plain(str(entry[4][0])) for entry in found))
+            known = self._addresses[host] = (time.monotonic(), frozenset(plain(str(entry[4][0])) for entry in found))
         return known[1]
 
 
-def _plain(address: str) -> str:
+def plain(address: str) -> str:
     """An IPv4 address that came in over IPv6 is an IPv4 address."""
     return address.removeprefix("::ffff:").partition("%")[0]
 
 
 def _is_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(_plain(address)).is_loopback
+        return ipaddress.ip_address(plain(address)).is_loopback
     except ValueError:
         return False

@@ -162,6 +162,8 @@ class Associated(BaseModel):
     called: str
     principal: str
     implementation: str
+    tls: bool = False
+    names: list[str] = Field([], description="In its verified certificate.")
     outcome: str
     rejection: str = ""
     end: str
