@@ -69,32 +69,37 @@ class Counter:
 
 
 class Gauge:
-    """How many there are now, over all processes. A process that takes over a row begins at zero: what its predecessor
-    held open is gone."""
+    """How many there are now, over all processes, one number per known label value. A process that takes over a row begins
+    at zero: what its predecessor held open is gone."""
 
-    def __init__(self, name: str, help: str) -> None:
-        self.name, self.help = name, help
-        self._slot = _reserve(1)
+    def __init__(self, name: str, help: str, label: str = "", values: Sequence[str] = ("",)) -> None:
+        self.name, self.help, self.label = name, help, label
+        self._slots = {value: _reserve(1) for value in values}
         _declared.append(self)
 
-    def add(self, amount: float) -> None:
+    def add(self, amount: float, value: str = "") -> None:
+        slot = self._slots[value]
         with _lock:
-            _state.values[_state.start + self._slot] += amount
+            _state.values[_state.start + slot] += amount
 
     def reset(self) -> None:
         """Of this process."""
         with _lock:
-            _state.values[_state.start + self._slot] = 0.0
+            for slot in self._slots.values():
+                _state.values[_state.start + slot] = 0.0
 
-    def total(self) -> float:
-        return _state.sum(self._slot)
+    def total(self, value: str = "") -> float:
+        return _state.sum(self._slots[value])
 
     def family(self) -> Metric:
-        return GaugeMetricFamily(self.name, self.help, _state.sum(self._slot))
+        family = GaugeMetricFamily(self.name, self.help, labels=[self.label] if self.label else [])
+        for value, slot in self._slots.items():
+            family.add_metric([value] if self.label else [], _state.sum(slot))
+        return family
 
 
 class Histogram:
-    """How often, how much in all, and how it is spread over `bounds`, per known label value."""
+    """How often, how much in all, and how it is spread over `bounds`, per known label value; several labels as in `Counter`."""
 
     def __init__(
         self, name: str, help: str, bounds: Sequence[float], label: str = "", values: Sequence[str] = ("",)
@@ -115,14 +120,14 @@ class Histogram:
         return sum(_state.sum(slot + bucket) for bucket in range(len(self.bounds) + 1))
 
     def family(self) -> Metric:
-        family = HistogramMetricFamily(self.name, self.help, labels=[self.label] if self.label else [])
+        family = HistogramMetricFamily(self.name, self.help, labels=self.label.split(",") if self.label else [])
         names = [*map(repr, self.bounds), "+Inf"]
         for value, slot in self._slots.items():
             below, buckets = 0.0, list[tuple[str, float]]()
             for number, name in enumerate(names):
                 below += _state.sum(slot + number)
                 buckets.append((name, below))
-            family.add_metric([value] if self.label else [], buckets, _state.sum(slot + len(names)))
+            family.add_metric(value.split(",") if self.label else [], buckets, _state.sum(slot + len(names)))
         return family
 
 
@@ -164,6 +169,8 @@ bytes_sent = Counter("radiolith_sent_bytes", "Bytes of objects, frames and bulk 
 decodes = Counter(
     "radiolith_decodes", "Pixel decoding in a sandboxed process.", "outcome", ("done", "unsupported", "failed")
 )
+DIMSE_DIRECTIONS = ("incoming", "outgoing")
+"""Who opened the association: a peer, or we."""
 DIMSE_OUTCOMES = (
     "accepted",
     "calling-AE-title-not-recognized",
@@ -174,26 +181,39 @@ DIMSE_OUTCOMES = (
     "other",
 )
 """Of a request for an association: accepted, or the reason of its rejection as PS3.8 table 9-21 has it."""
-DIMSE_SERVICES = ("C-ECHO", "C-STORE", "C-FIND", "C-MOVE", "C-GET", "N-ACTION", "N-EVENT-REPORT", "other")
+DIMSE_SILENT = ("no-connection", "no-answer")
+"""More outcomes of a request of ours: it could not be made, or the peer did not answer it."""
+DIMSE_SERVICES = (
+    "C-ECHO", "C-STORE", "C-FIND", "C-MOVE", "C-GET", "N-ACTION", "N-EVENT-REPORT", "N-CREATE", "other",
+)  # fmt: skip
 DIMSE_STATUSES = ("success", "warning", "cancel", "failure", "unanswered")
 """The classes of PS3.7 annex C; 'unanswered' where the association ended first."""
 
-dimse_open = Gauge("radiolith_dimse_open_associations", "Associations that peers have open.")
+dimse_open = Gauge("radiolith_dimse_open_associations", "Associations that are open.", "direction", DIMSE_DIRECTIONS)
 dimse_associations = Counter(
-    "radiolith_dimse_associations", "Requests for an association, by their answer.", "outcome", DIMSE_OUTCOMES
+    "radiolith_dimse_associations",
+    "Requests for an association, by who opened it and their answer.",
+    "direction,outcome",
+    [f"{direction},{outcome}" for direction in DIMSE_DIRECTIONS for outcome in DIMSE_OUTCOMES]
+    + [f"outgoing,{outcome}" for outcome in DIMSE_SILENT],
 )
 dimse_operations = Counter(
     "radiolith_dimse_operations",
-    "DIMSE requests of peers, by service and class of the last status.",
-    "service,status",
-    [f"{service},{status}" for service in DIMSE_SERVICES for status in DIMSE_STATUSES],
+    "DIMSE requests on associations of either direction, by service and class of the last status.",
+    "direction,service,status",
+    [
+        f"{direction},{service},{status}"
+        for direction in DIMSE_DIRECTIONS
+        for service in DIMSE_SERVICES
+        for status in DIMSE_STATUSES
+    ],
 )
 dimse_seconds = Histogram(
     "radiolith_dimse_seconds",
     "Seconds from a DIMSE request's command to its last response.",
     SECONDS,
-    "service",
-    DIMSE_SERVICES,
+    "direction,service",
+    [f"{direction},{service}" for direction in DIMSE_DIRECTIONS for service in DIMSE_SERVICES],
 )
 damaged_reads = Counter("radiolith_damaged_reads", "Reads of a tier that failed authentication.")
 

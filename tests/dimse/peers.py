@@ -15,7 +15,7 @@ import pytest
 
 from radiolith import app
 from radiolith.dimse import services
-from radiolith.dimse.scu import Target
+from radiolith.dimse.calls import Target
 from radiolith.dimse.server import Node, Server, Terms
 from radiolith.storage.blobs import microseconds
 from radiolith.trust.devices import Devices

@@ -14,10 +14,10 @@ from radiolith import app
 from radiolith.codecs.sandbox import Decoders
 from radiolith.dicom.reader import scan
 from radiolith.dimse import suboperations
+from radiolith.dimse.calls import Ours, Target, Unreachable
 from radiolith.dimse.committed import Report
 from radiolith.dimse.delivery import DimseDelivery, Means, Pair, plan, send
 from radiolith.dimse.operation import Operation
-from radiolith.dimse.scu import Ours, Target, Unreachable
 from radiolith.dimse.sending import Lost
 from radiolith.dimse.sopclasses import EXPLICIT_LE, IMPLICIT_LE, UNCOMPRESSED
 from radiolith.index.outbox import State

@@ -12,12 +12,13 @@ import pytest
 
 from radiolith.dimse import asking
 from radiolith.dimse.association import Wanted
+from radiolith.dimse.calls import Target
 from radiolith.dimse.commands import Command
 from radiolith.dimse.exchange import Done
 from radiolith.dimse.messages import Outgoing, command_only
 from radiolith.dimse.operation import Operation
 from radiolith.dimse.pdu import AssociateAccept
-from radiolith.dimse.scu import Target, connect
+from radiolith.dimse.scu import connect
 from radiolith.dimse.sopclasses import STUDY_ROOT
 from tests import campaign
 from tests.archive.homes import opened

@@ -22,8 +22,9 @@ from pydicom import dcmread
 from radiolith.dicom.reader import scan
 from radiolith.dimse import asking
 from radiolith.dimse.association import Wanted
+from radiolith.dimse.calls import Target
 from radiolith.dimse.files import Saving
-from radiolith.dimse.scu import Target, connect
+from radiolith.dimse.scu import connect
 from radiolith.dimse.sopclasses import STUDY_ROOT
 from tests import campaign
 from tests.archive.homes import opened

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from pynetdicom import AE, evt
 
-from radiolith.dimse import asking, asking_commitment, committed, scu, sending
+from radiolith.dimse import asking, asking_commitment, calls, committed, scu, sending
 from radiolith.dimse.association import Accepted, negotiate, reject_text
+from radiolith.dimse.calls import Target
 from radiolith.dimse.commands import FIELD
 from radiolith.dimse.delivery import send
 from radiolith.dimse.diagnosis import diagnose
@@ -21,7 +22,7 @@ from radiolith.dimse.files import Saving, below, look, send_files
 from radiolith.dimse.indications import Fragment
 from radiolith.dimse.operation import Operation
 from radiolith.dimse.pdu import AssociateReject, AssociateRequest
-from radiolith.dimse.scu import Target, connect
+from radiolith.dimse.scu import connect
 from radiolith.dimse.services import offer
 from radiolith.dimse.sopclasses import PATIENT_ROOT, STORAGE_COMMITMENT, STUDY_ROOT, VERIFICATION
 from radiolith.dimse.status import Refused
@@ -73,7 +74,7 @@ async def test_find_move_and_get_with_dcmtk(tmp_path: Path) -> None:
         assert (told[-1].status, told[-1].completed, told[-1].failed) == (0, 5, 0)
         assert written(tmp_path / "moved") == {each.sop: (EXPLICIT, each.dataset()) for each in objects}
         async with connect(target, asking.for_query(STUDY_ROOT.move), "ME") as association:
-            with pytest.raises(scu.Declined, match="A801"):
+            with pytest.raises(calls.Declined, match="A801"):
                 async for _ in asking.move(association, STUDY_ROOT.move, asked, "NOBODY"):
                     pass
         folder = tmp_path / "got"
@@ -266,7 +267,7 @@ async def test_every_rejection_is_said_in_the_words_of_the_standard() -> None:
             await reader.read()
 
         async with played(peer) as target:
-            with pytest.raises(scu.AssociationRejected) as told:
+            with pytest.raises(calls.AssociationRejected) as told:
                 await echoed(target)
             assert reject_text(reject) in str(told.value) and "PEER at 127.0.0.1" in str(told.value)
             steps = [(step.name, step.good) async for step in diagnose(target, "ME")]
@@ -279,17 +280,18 @@ async def test_refused_contexts_unknown_hosts_and_closed_ports() -> None:
         await reader.read()
 
     async with played(peer) as target:
-        with pytest.raises(scu.NothingAccepted, match="abstract-syntax-not-supported"):
+        with pytest.raises(calls.NothingAccepted, match="abstract-syntax-not-supported"):
             async with connect(target, asking.for_query(MODALITY_WORKLIST), "ME"):
                 pytest.fail("nothing was accepted")
-    with pytest.raises(scu.Unreachable, match="nothing listens there"):
+    with pytest.raises(calls.Unreachable, match="nothing listens there"):
         await echoed(Target("X", "127.0.0.1", free_port()))
-    with pytest.raises(scu.Unreachable, match=r"nowhere\.invalid is not known"):
+    with pytest.raises(calls.Unreachable, match=r"nowhere\.invalid is not known"):
         await echoed(Target("X", "nowhere.invalid", 104))
     steps = [step async for step in diagnose(Target("X", "nowhere.invalid", 104), "ME")]
     assert [(step.name, step.good) for step in steps] == [("name", False)]
     assert all(
-        issubclass(each, Unavailable) for each in (scu.Unreachable, scu.NothingAccepted, scu.NoAnswer, scu.Declined)
+        issubclass(each, Unavailable)
+        for each in (calls.Unreachable, calls.NothingAccepted, calls.NoAnswer, calls.Declined)
     )
 
 
@@ -300,7 +302,7 @@ async def test_a_peer_that_says_nothing_is_left_in_time(monkeypatch: pytest.Monk
         await reader.read()
 
     async with played(silent) as target:
-        with pytest.raises(scu.NoAnswer, match="does not answer the request for an association"):
+        with pytest.raises(calls.NoAnswer, match="does not answer the request for an association"):
             await echoed(target)
 
     monkeypatch.setattr(scu, "ASSOCIATE_SECONDS", 10)
@@ -313,7 +315,7 @@ async def test_a_peer_that_says_nothing_is_left_in_time(monkeypatch: pytest.Monk
     async with played(deaf) as target, connect(target, asking.for_echo(), "ME") as association:
         context = association.context(VERIFICATION)
         command = asking.Command.of("C-ECHO-RQ", MessageID=1, AffectedSOPClassUID=VERIFICATION)
-        with pytest.raises(scu.NoAnswer, match="has not answered C-ECHO"):
+        with pytest.raises(calls.NoAnswer, match="has not answered C-ECHO"):
             async for _ in association.responses(context, command, seconds=0.05):
                 pass
         association.abort()

@@ -79,7 +79,7 @@ def test_an_echo_is_traced_and_counted() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(request("ARCHIVE", Wanted(VERIFICATION, (EXPLICIT_LE,)), Wanted(CT_IMAGE, ("1.2.3.4",))))
         assert (await pdu(reader))[0] == 2
-        assert metrics.dimse_open.total() == 1
+        assert metrics.dimse_open.total("incoming") == 1
         writer.write(b"".join(message(1, ECHO, None, 65536)))
         assert (await pdu(reader))[0] == 4
 
@@ -90,10 +90,10 @@ def test_an_echo_is_traced_and_counted() -> None:
         ("CT Image Storage", "transfer-syntaxes-not-supported"),
     ]
     assert found["operations"] == [{"operation": "C-ECHO", "status": "0000", "count": 1}]
-    assert metrics.dimse_open.total() == 0
-    assert metrics.dimse_associations.total("accepted") == 1
-    assert metrics.dimse_operations.total("C-ECHO,success") == 1
-    assert metrics.dimse_seconds.count("C-ECHO") == 1
+    assert metrics.dimse_open.total("incoming") == 0
+    assert metrics.dimse_associations.total("incoming,accepted") == 1
+    assert metrics.dimse_operations.total("incoming,C-ECHO,success") == 1
+    assert metrics.dimse_seconds.count("incoming,C-ECHO") == 1
 
 
 def test_a_rejection_is_counted_by_its_reason() -> None:
@@ -102,8 +102,8 @@ def test_a_rejection_is_counted_by_its_reason() -> None:
         assert (await pdu(reader))[0] == 3
 
     assert traced(talk)["outcome"] == "rejected: 'OTHER' is no AE title of this archive"
-    assert metrics.dimse_associations.total("called-AE-title-not-recognized") == 1
-    assert metrics.dimse_open.total() == 0
+    assert metrics.dimse_associations.total("incoming,called-AE-title-not-recognized") == 1
+    assert metrics.dimse_open.total("incoming") == 0
 
 
 @pytest.mark.parametrize(

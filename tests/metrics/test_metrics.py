@@ -78,16 +78,19 @@ def test_the_text_has_gauges_and_every_metric() -> None:
 
 def test_a_gauge_goes_down_and_a_successor_begins_at_zero() -> None:
     metrics.share(2)
-    metrics.dimse_open.add(3)
-    metrics.dimse_open.add(-1)
+    metrics.dimse_open.add(3, "incoming")
+    metrics.dimse_open.add(-1, "incoming")
     metrics.use_row(1)
-    metrics.dimse_open.add(5)
-    assert samples()["radiolith_dimse_open_associations", ""] == 7
+    metrics.dimse_open.add(5, "incoming")
+    assert samples()["radiolith_dimse_open_associations", "incoming"] == 7
     metrics.use_row(0)
-    assert metrics.dimse_open.total() == 5
+    assert metrics.dimse_open.total("incoming") == 5
+    assert metrics.dimse_open.total("outgoing") == 0
 
 
-def test_two_labels_are_two_labels() -> None:
-    metrics.dimse_operations.add("C-STORE,failure")
+def test_several_labels_are_several_labels() -> None:
+    metrics.dimse_operations.add("outgoing,C-STORE,failure")
+    metrics.dimse_seconds.observe(0.5, "incoming,C-FIND")
     text = metrics.text().decode()
-    assert 'radiolith_dimse_operations_total{service="C-STORE",status="failure"} 1.0' in text
+    assert 'radiolith_dimse_operations_total{direction="outgoing",service="C-STORE",status="failure"} 1.0' in text
+    assert 'radiolith_dimse_seconds_count{direction="incoming",service="C-FIND"} 1.0' in text

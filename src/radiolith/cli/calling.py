@@ -17,7 +17,7 @@ from radiolith.model import BadInput, NotFound
 if TYPE_CHECKING:
     import ssl
 
-    from radiolith.dimse.scu import Target
+    from radiolith.dimse.calls import Target
     from radiolith.home import Home
 
 To = Annotated[
@@ -37,8 +37,8 @@ _DIRECT = re.compile(
 
 def called(home: Home, words: str) -> Target:
     """Raises NotFound for a name that no peer has, BadInput for what is neither."""
+    from radiolith.dimse.calls import Target
     from radiolith.dimse.delivery import target_of
-    from radiolith.dimse.scu import Target
     from radiolith.trust.certificates import Certificates
 
     def secured() -> ssl.SSLContext:

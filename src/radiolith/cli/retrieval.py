@@ -12,7 +12,8 @@ import typer
 from radiolith.cli import calling, console, options
 
 if TYPE_CHECKING:
-    from radiolith.dimse.scu import Association, Progress, Target
+    from radiolith.dimse.calls import Progress, Target
+    from radiolith.dimse.scu import Association
     from radiolith.home import Home
 
 
@@ -88,7 +89,8 @@ async def _followed(
     """Ask, show progress, and give the peer's last word."""
     from contextlib import aclosing
 
-    from radiolith.dimse.scu import Ours, connect
+    from radiolith.dimse.calls import Ours
+    from radiolith.dimse.scu import connect
 
     whom, who, wanted = called
     last: Progress | None = None

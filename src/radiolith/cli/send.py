@@ -14,7 +14,7 @@ from radiolith.cli import calling, console, options
 from radiolith.model import BadInput, Failure, Level, Match, NotFound, Query
 
 if TYPE_CHECKING:
-    from radiolith.dimse.scu import Target
+    from radiolith.dimse.calls import Target
     from radiolith.home import Home
     from radiolith.model import Held
 
@@ -52,8 +52,8 @@ async def _held(
     home: Home, called: tuple[Target, str], uids: Sequence[str], counts: Counter[str]
 ) -> AsyncIterator[tuple[str, int, str]]:
     """(SOP instance, status, reason) of everything under the UIDs."""
+    from radiolith.dimse.calls import Ours
     from radiolith.dimse.delivery import send as deliver
-    from radiolith.dimse.scu import Ours
 
     whom, who = called
     helds: list[Held] = []

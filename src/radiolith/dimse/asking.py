@@ -19,10 +19,11 @@ from radiolith.dicom.encoding import element_header, padded
 from radiolith.dicom.syntax import encoding
 from radiolith.dimse import sopclasses
 from radiolith.dimse.association import Context, Wanted
+from radiolith.dimse.calls import Declined, Progress, is_pending
 from radiolith.dimse.commands import Command
 from radiolith.dimse.infomodels import CHARACTER_SET, LEVEL
 from radiolith.dimse.items import CONTEXTS_MAX
-from radiolith.dimse.scu import MOVE_SECONDS, Association, Declined, Progress, is_pending
+from radiolith.dimse.scu import MOVE_SECONDS, Association
 from radiolith.dimse.sending import ANSWER_SECONDS
 from radiolith.model import BadInput, Unavailable
 

@@ -14,9 +14,10 @@ from radiolith.dicom.encoding import element_header, padded
 from radiolith.dicom.syntax import encoding
 from radiolith.dimse import sopclasses
 from radiolith.dimse.association import Wanted
+from radiolith.dimse.calls import Declined
 from radiolith.dimse.commands import Command
 from radiolith.dimse.committed import REFERENCES, SOP_CLASS, SOP_INSTANCE, SOP_SEQUENCE, TRANSACTION
-from radiolith.dimse.scu import Association, Declined
+from radiolith.dimse.scu import Association
 from radiolith.model import LimitExceeded
 
 REQUEST = 1

@@ -23,11 +23,12 @@ from radiolith.archive.ports import Archive
 from radiolith.archive.retrieve import Retrieve
 from radiolith.dimse import asking_commitment, committed, suboperations
 from radiolith.dimse.association import Wanted
+from radiolith.dimse.calls import NothingAccepted, Ours, Record, Target
 from radiolith.dimse.commands import FIELD, Plain
 from radiolith.dimse.committed import Report, Reported
 from radiolith.dimse.items import CONTEXTS_MAX
 from radiolith.dimse.operation import Operation
-from radiolith.dimse.scu import Association, NothingAccepted, Ours, Target, connect
+from radiolith.dimse.scu import Association, connect
 from radiolith.dimse.sending import ANSWER_SECONDS, Lost
 from radiolith.dimse.sopclasses import KEPT, STORAGE, STORAGE_COMMITMENT, UNCOMPRESSED
 from radiolith.dimse.status import Service, Status, trouble
@@ -70,12 +71,12 @@ def plan(pairs: Iterable[Pair], prefer: str = "") -> list[tuple[list[Wanted], se
     return batches
 
 
-def target_of(peer: Peer, tls: ssl.SSLContext | None) -> Target:
+def target_of(peer: Peer, tls: ssl.SSLContext | None, record: Record | None = None) -> Target:
     """Raises Unavailable when the peer's fact says no port or address."""
     aet, host, port = peer.more.get("aet"), peer.more.get("address"), peer.more.get("port")
     if not isinstance(aet, str) or not isinstance(host, str) or not isinstance(port, int):
         raise Unavailable(f"of the peer '{peer.name}' no AE title, address or port is known")
-    return Target(aet, host, port, tls, peer.name, str(peer.more.get("certificate") or ""))
+    return Target(aet, host, port, tls, peer.name, str(peer.more.get("certificate") or ""), record)
 
 
 class _Broken(Exception):
@@ -140,6 +141,7 @@ async def _over_one(
                 async for result in results:
                     yield result
         except TimeoutError as late:
+            association.abort("ended here: the peer did not answer in time")
             raise _Broken(f"{target} has not answered C-STORE for {ANSWER_SECONDS:.0f} s") from late
         except Lost as lost:
             raise _Broken(f"{target}: {association.why or lost}") from lost
@@ -189,7 +191,8 @@ def send(
 class Means:
     """`title`: our AE title for a tenant (row id). `secure`: how the certificates of peers with TLS are checked.
 
-    `reported`: notes a commitment's result that came on the association of the request.
+    `reported`: notes a commitment's result that came on the association of the request. `record`: where what we do on behalf
+    of a tenant is put on record.
     """
 
     archive: Archive
@@ -197,6 +200,7 @@ class Means:
     secure: Callable[[Peer], ssl.SSLContext]
     reported: Reported
     principal: Callable[[Transfer, Peer], Principal]
+    record: Callable[[int], Record | None] = lambda tenant: None
 
 
 class DimseDelivery:
@@ -212,7 +216,7 @@ class DimseDelivery:
             fields["MoveOriginatorMessageID"] = transfer.message_id
         title = self._means.title(transfer.tenant_id)
         prefer = transfer.syntax or str(peer.more.get("syntax") or "")
-        sent = send(self._target(peer), title, self._ours(transfer, peer), instances, prefer, **fields)
+        sent = send(self._target(transfer, peer), title, self._ours(transfer, peer), instances, prefer, **fields)
         async with aclosing(sent) as results:
             async for result in results:
                 yield result
@@ -227,7 +231,7 @@ class DimseDelivery:
             came.set()
 
         title = self._means.title(transfer.tenant_id)
-        target, ours = self._target(peer), self._ours(transfer, peer)
+        target, ours = self._target(transfer, peer), self._ours(transfer, peer)
         async with connect(target, asking_commitment.wanted(), title, ours) as association:
             exchange = association.exchange
             serve = committed.serving(reported)
@@ -238,8 +242,9 @@ class DimseDelivery:
                     await came.wait()
             await exchange.quiet()
 
-    def _target(self, peer: Peer) -> Target:
-        return target_of(peer, self._means.secure(peer) if peer.more.get("tls") else None)
+    def _target(self, transfer: Transfer, peer: Peer) -> Target:
+        tls = self._means.secure(peer) if peer.more.get("tls") else None
+        return target_of(peer, tls, self._means.record(transfer.tenant_id))
 
     def _ours(self, transfer: Transfer, peer: Peer) -> Ours:
         return Ours(self._means.archive, self._means.principal(transfer, peer))

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from radiolith.dimse import asking
 from radiolith.dimse.association import Caller, requests
-from radiolith.dimse.scu import Association, Target, open_wire
+from radiolith.dimse.calls import Target
+from radiolith.dimse.scu import Association, open_wire
 from radiolith.model import Failure
 
 

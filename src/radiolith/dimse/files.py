@@ -18,12 +18,13 @@ from pathlib import Path
 from radiolith.dicom.naming import name_of
 from radiolith.dicom.part10 import file_meta
 from radiolith.dicom.reader import scan
+from radiolith.dimse.calls import Target
 from radiolith.dimse.commands import Command
 from radiolith.dimse.delivery import Cargo, Pair, carry
 from radiolith.dimse.exchange import Done
 from radiolith.dimse.messages import Buffer
 from radiolith.dimse.operation import Operation
-from radiolith.dimse.scu import Association, Target
+from radiolith.dimse.scu import Association
 from radiolith.dimse.status import Status, comment
 from radiolith.dimse.suboperations import NO_CONTEXT, ways
 from radiolith.model import BadInput

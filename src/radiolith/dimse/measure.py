@@ -13,45 +13,59 @@ from collections.abc import Callable
 from radiolith import metrics
 from radiolith.dimse.association import Accepted, Rejected, reject_text
 from radiolith.dimse.commands import Command
+from radiolith.dimse.pdu import AssociateReject
 from radiolith.dimse.status import Status
+from radiolith.dimse.trace import INCOMING
 
 _WARNINGS = (0x0001, 0x0107, 0x0116)
 
 
 class Measure:
-    def __init__(self, clock: Callable[[], float] = time.perf_counter):
-        self._clock = clock
+    """`direction`: one of metrics.DIMSE_DIRECTIONS."""
+
+    def __init__(self, direction: str = INCOMING, clock: Callable[[], float] = time.perf_counter):
+        self._direction, self._clock = direction, clock
         self._open = False
-        self._begun: dict[int, float] = {}  # message id -> when its command was there
+        self._begun: dict[tuple[str, int], float] = {}  # (request, message id) -> when its command was there
 
     def answered(self, answer: Accepted | Rejected) -> None:
         """A request for an association was."""
         if isinstance(answer, Accepted):
-            self._open = True
-            metrics.dimse_open.add(1)
-            metrics.dimse_associations.add("accepted")
-            return
-        reason = reject_text(answer.answer).rpartition(": ")[2]
-        metrics.dimse_associations.add(reason if reason in metrics.DIMSE_OUTCOMES else "other")
+            self.opened()
+        else:
+            self.rejected(answer.answer)
+
+    def opened(self) -> None:
+        self._open = True
+        metrics.dimse_open.add(1, self._direction)
+        self.counted("accepted")
+
+    def rejected(self, answer: AssociateReject) -> None:
+        reason = reject_text(answer).rpartition(": ")[2]
+        self.counted(reason if reason in metrics.DIMSE_OUTCOMES else "other")
+
+    def counted(self, outcome: str) -> None:
+        """`outcome`: one of metrics.DIMSE_OUTCOMES, of DIMSE_SILENT where we asked."""
+        metrics.dimse_associations.add(f"{self._direction},{outcome}")
 
     def begun(self, command: Command) -> None:
-        """A request's command is there."""
-        self._begun[command.message_id] = self._clock()
+        """A request's command is there, or goes out."""
+        self._begun[command.name, command.message_id] = self._clock()
 
     def done(self, command: Command, status: int) -> None:
         """It had its last response, or will never have one (-1)."""
         name = command.name.removesuffix("-RQ")
         service = name if name in metrics.DIMSE_SERVICES else "other"
-        metrics.dimse_operations.add(f"{service},{status_class(status)}")
-        begun = self._begun.pop(command.message_id, None)
+        metrics.dimse_operations.add(f"{self._direction},{service},{status_class(status)}")
+        begun = self._begun.pop((command.name, command.message_id), None)
         if begun is not None:
-            metrics.dimse_seconds.observe(self._clock() - begun, service)
+            metrics.dimse_seconds.observe(self._clock() - begun, f"{self._direction},{service}")
 
     def end(self) -> None:
         """The association is over."""
         if self._open:
             self._open = False
-            metrics.dimse_open.add(-1)
+            metrics.dimse_open.add(-1, self._direction)
 
 
 def status_class(status: int) -> str:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from radiolith.archive.ports import CommitmentResult
 from radiolith.dimse import availability, committing, sopclasses
 from radiolith.dimse.association import Context, Wanted
+from radiolith.dimse.calls import Declined, NothingAccepted, Record, Target
 from radiolith.dimse.delivery import target_of
-from radiolith.dimse.scu import Association, Declined, NothingAccepted, connect
+from radiolith.dimse.scu import Association, connect
 from radiolith.index.accounts import Peer
 from radiolith.jobs.reports import Available
 
@@ -27,16 +28,20 @@ PROPOSES: Mapping[tuple[str, str], tuple[str, ...]] = {
 
 class DimseReporting:
     """`jobs.reports.Reporting` over DIMSE. `title`: our AE title for a tenant (row id); `secure`: how the certificates of peers
-    with TLS are checked."""
+    with TLS are checked; `record`: where what we do on behalf of a tenant is put on record."""
 
-    def __init__(self, title: Callable[[int], str], secure: Callable[[Peer], ssl.SSLContext]):
-        self._title, self._secure = title, secure
+    def __init__(
+        self,
+        title: Callable[[int], str],
+        secure: Callable[[Peer], ssl.SSLContext],
+        record: Callable[[int], Record | None] = lambda tenant: None,
+    ):
+        self._title, self._secure, self._record = title, secure, record
 
     async def commitment(self, peer: Peer, tenant: int, ours: str, result: CommitmentResult) -> None:
         """Tell a result. Raises Unavailable when the peer cannot be reached or has not taken it."""
         wanted = [Wanted(sopclasses.STORAGE_COMMITMENT, sopclasses.UNCOMPRESSED, scu=False, scp=True)]
-        target = target_of(peer, self._secure(peer) if peer.more.get("tls") else None)
-        async with connect(target, wanted, ours or self._title(tenant)) as association:
+        async with connect(self._target(peer, tenant), wanted, ours or self._title(tenant)) as association:
             # Some accept the context and say nothing of roles; who reports events is the SCP anyhow (PS3.4 J.3.3).
             context = _accepted(association, sopclasses.STORAGE_COMMITMENT)
             event, data = committing.report(result, context.transfer_syntax)
@@ -47,14 +52,17 @@ class DimseReporting:
     async def available(self, peer: Peer, tenant: int, ours: str, what: Available) -> None:
         """Tell that a study is available. Raises Unavailable like the other."""
         wanted = [Wanted(sopclasses.INSTANCE_AVAILABILITY, sopclasses.UNCOMPRESSED)]
-        target, title = target_of(peer, self._secure(peer) if peer.more.get("tls") else None), self._title(tenant)
-        async with connect(target, wanted, ours or title) as association:
+        title = self._title(tenant)
+        async with connect(self._target(peer, tenant), wanted, ours or title) as association:
             context = _accepted(association, sopclasses.INSTANCE_AVAILABILITY)
             data = availability.attributes(what, title, context.transfer_syntax)
             told = availability.notification(association.next_id(), f"2.25.{uuid.uuid4().int}")
             answer = await association.ask(context, told, data)
             if answer.status:
                 raise Declined(answer)
+
+    def _target(self, peer: Peer, tenant: int) -> Target:
+        return target_of(peer, self._secure(peer) if peer.more.get("tls") else None, self._record(tenant))
 
 
 def _accepted(association: Association, sop_class: str) -> Context:

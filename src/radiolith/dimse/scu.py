@@ -15,12 +15,11 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 
-from radiolith.archive.ports import Archive
 from radiolith.dicom import dictionary
 from radiolith.dimse import association
 from radiolith.dimse.association import Agreed, Context, Wanted
+from radiolith.dimse.calls import AssociationRejected, NoAnswer, NothingAccepted, Ours, Target, Unreachable, is_pending
 from radiolith.dimse.commands import Command
 from radiolith.dimse.exchange import Exchange, Responses, flush, read
 from radiolith.dimse.handshake import reason
@@ -29,10 +28,11 @@ from radiolith.dimse.items import CONTEXTS_MAX, ProtocolError
 from radiolith.dimse.messages import Buffer
 from radiolith.dimse.operation import Caller, Operation
 from radiolith.dimse.pdu import AssociateAccept, AssociateReject, AssociateRequest
+from radiolith.dimse.recording import CANCELLED, Recording
 from radiolith.dimse.sending import ANSWER_SECONDS, Lost, Sender
 from radiolith.dimse.upperlayer import UpperLayer
 from radiolith.dimse.wire import Wire
-from radiolith.model import Principal, Unavailable
+from radiolith.model import Failure
 
 CONNECT_SECONDS = 10.0
 ASSOCIATE_SECONDS = 30.0
@@ -41,79 +41,6 @@ RELEASE_SECONDS = 10.0
 MOVE_SECONDS = 1800.0
 """Between two answers to a C-MOVE: a peer need not say anything before its last sub-operation (PS3.4 C.4.2.2.1)."""
 _OVER = "the association is over"
-
-
-class Unreachable(Unavailable):
-    """No connection."""
-
-
-class AssociationRejected(Unavailable):
-    """The peer does not want this association."""
-
-
-class NothingAccepted(Unavailable):
-    """The peer accepted no presentation context for what is to be done."""
-
-
-class NoAnswer(Unavailable):
-    """The peer is silent."""
-
-
-class Declined(Unavailable):
-    """The peer answered with a failure. `status` as in the response, `comment` its Error Comment."""
-
-    def __init__(self, command: Command):
-        self.status, self.comment = command.status, command.text("ErrorComment")
-        what = command.name.removesuffix("-RSP")
-        super().__init__(f"the peer answered {what} with status {self.status:04X}: {self.comment or 'no reason given'}")
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Whom to call. `tls`: how its certificate is checked, None for plain TCP; `name`: what it is called here; `certificate`:
-    the name in its certificate, where that is not the host's."""
-
-    aet: str
-    host: str
-    port: int
-    tls: ssl.SSLContext | None = None
-    name: str = ""
-    certificate: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.aet} at {self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class Ours:
-    """What serves the peer's requests on an association of ours, and as whom."""
-
-    archive: Archive
-    principal: Principal
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """A response to C-MOVE or C-GET (PS3.4 C.4.2.1.4, C.4.3.1.4): sub-operations by their end, -1 where not said.
-
-    `identifier` has the Failed SOP Instance UID List, b'' without one.
-    """
-
-    status: int
-    remaining: int
-    completed: int
-    failed: int
-    warning: int
-    comment: str = ""
-    identifier: bytes = b""
-
-    @property
-    def pending(self) -> bool:
-        return is_pending(self.status)
-
-
-def is_pending(status: int) -> bool:
-    return status in (0xFF00, 0xFF01)
 
 
 @asynccontextmanager
@@ -127,13 +54,30 @@ async def connect(
     requests = association.requests(wanted, association.Caller(calling, target.aet))
     if len(requests) != 1:
         raise ValueError(f"{len(wanted)} presentation contexts; an association has {CONTEXTS_MAX}")
-    opened = Association(await open_wire(target), requests[0], target, ours)
+    opened = await _opened(target, requests[0], ours)
     try:
         await opened.begin()
         yield opened
         await opened.release()
+    except (asyncio.CancelledError, GeneratorExit):
+        opened.abort(CANCELLED)
+        raise
+    except NoAnswer:
+        opened.abort("ended here: the peer did not answer in time")
+        raise
     finally:
         await opened.close()
+
+
+async def _opened(target: Target, request: AssociateRequest, ours: Ours | None) -> Association:
+    """Connected, nothing more. Raises Unreachable."""
+    recording = Recording(target, request)
+    try:
+        wire = await open_wire(target)
+    except BaseException as problem:
+        recording.unreachable(str(problem) if isinstance(problem, Failure) else CANCELLED)
+        raise
+    return Association(wire, request, target, ours, recording)
 
 
 async def open_wire(target: Target) -> Wire:
@@ -163,13 +107,21 @@ async def open_wire(target: Target) -> Wire:
 class Association:
     """Made by `connect`. One request at a time; `store` may be called for the next object while one is not answered."""
 
-    def __init__(self, wire: Wire, request: AssociateRequest, target: Target, ours: Ours | None):
+    def __init__(
+        self,
+        wire: Wire,
+        request: AssociateRequest,
+        target: Target,
+        ours: Ours | None,
+        recording: Recording | None = None,
+    ):
         self.target = target
+        self._recording = recording or Recording(target, request)
         self._wire, self._request, self._ours = wire, request, ours
         self._loop = asyncio.get_running_loop()
         self._layer = UpperLayer.requestor(request)
-        self.sender = Sender(self._layer, wire)
-        self.exchange = Exchange(self.sender, self._operation, lambda command, status: None)
+        self.sender = Sender(self._layer, wire, self._recording)
+        self.exchange = Exchange(self.sender, self._operation, self._recording.answered)
         self._answer: asyncio.Future[Agreed] = self._loop.create_future()
         self._released = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
@@ -203,6 +155,7 @@ class Association:
                 f"{self.target} took the connection, but does not answer the request for an association"
             ) from None
         if not self._agreed.contexts:
+            self.abort("ended here: the peer accepted nothing that was proposed")
             raise NothingAccepted(f"{self.target} accepted the association, but {self._refusals()}")
 
     async def release(self) -> None:
@@ -214,6 +167,7 @@ class Association:
             async with asyncio.timeout(RELEASE_SECONDS):
                 await self._released.wait()
         except TimeoutError:
+            self._why = self._why or "the peer did not agree to the release"
             self._wire.cut()
 
     def abort(self, why: str = "aborted here") -> None:
@@ -233,6 +187,7 @@ class Association:
         await self.exchange.end(self._why or _OVER)
         if self._answer.done() and not self._answer.cancelled():
             self._answer.exception()  # whoever waited for it may be gone
+        self._recording.end("released" if self._released.is_set() else self._why, self._wire.received)
 
     async def _read(self) -> None:
         try:
@@ -253,6 +208,7 @@ class Association:
                 await self._accepted(event)
             case AssociateReject():
                 text = association.reject_text(event)
+                self._recording.rejected(event)
                 if not self._answer.done():
                     self._answer.set_exception(AssociationRejected(f"{self.target} rejected the association ({text})"))
                 self._end(f"rejected ({text})")
@@ -283,6 +239,7 @@ class Association:
         except ProtocolError as error:
             await self._invalid(error)
             return
+        self._recording.accepted(agreed, accept)
         self.exchange.begin(agreed.contexts)
         if not self._answer.done():
             self._answer.set_result(agreed)
@@ -300,6 +257,7 @@ class Association:
     def _operation(self, context: Context, command: Command) -> Operation | None:
         if self._ours is None:
             return None
+        self._recording.asked(command)
         target = self.target
         caller = Caller(self._ours.principal, target.name, target.aet, self._request.calling, target.host)
         return Operation(self._ours.archive, caller, self.sender, self.contexts, context, command)
@@ -345,14 +303,18 @@ class Association:
         if not self.open:
             raise Lost(f"{self.target}: {self._why or _OVER}")
         responses = self.exchange.expect(command.message_id)
+        self._recording.asked(command)
+        last = -1
         try:
             self.sender.send(context.id, command, data)
             while True:
                 answer, found = await self._next(responses, command, seconds)
+                last = -1 if is_pending(answer.status) else answer.status
                 yield answer, found
-                if not is_pending(answer.status):
+                if last >= 0:
                     return
         finally:
+            self._recording.answered(command, last)
             self.exchange.forget(command.message_id)
 
     async def _next(self, responses: Responses, command: Command, seconds: float) -> tuple[Command, bytes]:

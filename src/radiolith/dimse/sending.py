@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
 
 from radiolith.dimse.association import Context
 from radiolith.dimse.commands import Command
@@ -29,11 +31,18 @@ class Lost(Unavailable):
     """The association ended before the answer came."""
 
 
-class Sender:
-    """Made with an association; `peer_max_length` is known once it is established."""
+class Heard(Protocol):
+    """Who keeps a record of our requests."""
 
-    def __init__(self, layer: UpperLayer, wire: Wire):
-        self._layer, self._wire = layer, wire
+    def asked(self, command: Command) -> None: ...
+    def answered(self, command: Command, status: int) -> None: ...
+
+
+class Sender:
+    """Made with an association; `peer_max_length` is known once it is established. `heard` hears of `ask` and `store`."""
+
+    def __init__(self, layer: UpperLayer, wire: Wire, heard: Heard | None = None):
+        self._layer, self._wire, self._heard = layer, wire, heard
         self._streaming = asyncio.Lock()
         self._behind: deque[list[Buffer]] = deque()  # whole messages that wait for the end of a streamed one
         self._answers: dict[int, asyncio.Future[Command]] = {}
@@ -72,21 +81,27 @@ class Sender:
 
     # ------------------------------------------------------------ our own requests
 
-    def expect(self, message_id: int) -> asyncio.Future[Command]:
-        """The next response to this message id. Fails with Lost."""
+    @contextmanager
+    def _expecting(self, command: Command) -> Generator[asyncio.Future[Command]]:
+        """The next response to this request; fails with Lost. Without one at the end it will never have one."""
         waiting: asyncio.Future[Command] = asyncio.get_running_loop().create_future()
-        self._answers[message_id] = waiting
-        return waiting
+        self._answers[command.message_id] = waiting
+        if self._heard is not None:
+            self._heard.asked(command)
+        try:
+            yield waiting
+        finally:
+            self._answers.pop(command.message_id, None)
+            if self._heard is not None:
+                came = waiting.done() and not waiting.cancelled() and waiting.exception() is None
+                self._heard.answered(command, waiting.result().status if came else -1)
 
     async def ask(self, context_id: int, command: Command, data: bytes | None, seconds: float) -> Command:
         """A request with one response that has no data set. Raises Lost, TimeoutError."""
-        answer = self.expect(command.message_id)
-        try:
+        with self._expecting(command) as answer:
             self.send(context_id, command, data)
             async with asyncio.timeout(seconds):
                 return await answer
-        finally:
-            self._answers.pop(command.message_id, None)
 
     def answered(self, command: Command) -> bool:
         """A response came in; whether somebody waited for it."""
@@ -112,8 +127,7 @@ class Sender:
         Raises Lost, TimeoutError; whatever `pieces` raises: where a part of the message was out already, it cannot be
         ended any more, and the association is aborted.
         """
-        answer = self.expect(command.message_id)
-        try:
+        with self._expecting(command) as answer:
             async with self._streaming:
                 self._half = False
                 try:
@@ -125,8 +139,6 @@ class Sender:
                     self._write(self._behind.popleft())
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await answer
-        finally:
-            self._answers.pop(command.message_id, None)
 
     async def _stream(
         self, context_id: int, command: Command, pieces: AsyncIterator[Buffer], total: int | None

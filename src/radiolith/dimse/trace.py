@@ -12,11 +12,13 @@ from collections import Counter
 from typing import Any
 
 from radiolith.dicom import dictionary
-from radiolith.dimse.association import Accepted, Rejected, reject_text, result_text
+from radiolith.dimse.association import Accepted, Agreed, Rejected, reject_text, result_text
 from radiolith.dimse.commands import Command
-from radiolith.dimse.items import Result
-from radiolith.dimse.pdu import AssociateRequest
+from radiolith.dimse.items import Result, UserInformation
+from radiolith.dimse.pdu import AssociateAccept, AssociateReject, AssociateRequest
 
+INCOMING, OUTGOING = "incoming", "outgoing"
+"""Who opened the association: the peer, or we. Also `metrics.DIMSE_DIRECTIONS`."""
 CONTEXTS_MAX = 128
 STATUSES_MAX = 64
 NAMES_MAX = 8
@@ -24,11 +26,15 @@ NAMES_MAX = 8
 
 
 class Trace:
-    """Filled in as things happen; `told` is what is kept of it."""
+    """Filled in as things happen; `told` is what is kept of it. `address` is the peer's, with its port where we called.
 
-    def __init__(self, address: str, at: int):
-        self.address, self.at = address, at
-        self.ended_at = 0
+    `implementation` and `pdu_bytes` are the peer's; `principal`: as whom it was let in, or its name where we called. `tenant`:
+    row id of the one on whose behalf we called, 0 where the called title says it.
+    """
+
+    def __init__(self, address: str, at: int, direction: str = INCOMING):
+        self.address, self.at, self.direction = address, at, direction
+        self.ended_at = self.tenant = 0
         self.calling = self.called = self.implementation = self.principal = ""
         self.outcome = self.rejection = ""
         self.tls, self.names = False, frozenset[str]()  # of the peer's verified certificate
@@ -41,28 +47,46 @@ class Trace:
 
     def proposed(self, request: AssociateRequest) -> None:
         self.calling, self.called = request.calling, request.called
-        self.implementation = request.user.implementation_version or request.user.implementation_uid
-        self.pdu_bytes = request.user.max_length
+        if self.direction == INCOMING:
+            self._software(request.user)
         self._proposed = {each.id: (each.abstract_syntax, each.transfer_syntaxes) for each in request.contexts}
 
     def answered(self, answer: Accepted | Rejected) -> None:
         if isinstance(answer, Rejected):
-            self.outcome = f"rejected: {answer.text}"
-            self.rejection = reject_text(answer.answer)
+            self.rejected(answer.text, answer.answer)
             return
-        refused = 0
         for context in answer.answer.contexts[:CONTEXTS_MAX]:
-            abstract, proposed = self._proposed.get(context.id, ("", ()))
             accepted = context.result == Result.ACCEPTED
-            refused += not accepted
-            syntaxes = [context.transfer_syntax] if accepted else list(proposed[:8])
-            self._contexts.append(
-                {
-                    "service": _name(abstract),
-                    "syntax": ", ".join(_name(uid) for uid in syntaxes),
-                    "result": result_text(context.result),
-                }
-            )
+            self._context(context.id, context.transfer_syntax if accepted else "", result_text(context.result))
+        self._accepted()
+
+    def rejected(self, words: str, answer: AssociateReject) -> None:
+        self.outcome = f"rejected: {words}"
+        self.rejection = reject_text(answer)
+
+    def agreed(self, found: Agreed, accept: AssociateAccept) -> None:
+        """The peer accepted an association of ours."""
+        self._software(accept.user)
+        for id in list(self._proposed)[:CONTEXTS_MAX]:
+            context = found.contexts.get(id)
+            if context is not None:
+                self._context(id, context.transfer_syntax, result_text(Result.ACCEPTED))
+            else:
+                self._context(id, "", found.refused.get(id, ""))
+        self._accepted()
+
+    def _software(self, user: UserInformation) -> None:
+        self.implementation = user.implementation_version or user.implementation_uid
+        self.pdu_bytes = user.max_length
+
+    def _context(self, id: int, chosen: str, result: str) -> None:
+        """`chosen`: the transfer syntax of one that was accepted, '' for a refused one."""
+        abstract, proposed = self._proposed.get(id, ("", ()))
+        syntaxes = ", ".join(_name(uid) for uid in ((chosen,) if chosen else proposed[:8]))
+        self._contexts.append({"service": _name(abstract), "syntax": syntaxes, "result": result})
+
+    def _accepted(self) -> None:
+        refused = sum(each["result"] != result_text(Result.ACCEPTED) for each in self._contexts)
         self.outcome = "accepted" if not refused else f"accepted, {refused} of {len(self._contexts)} contexts refused"
 
     def count(self, command: Command, status: int) -> None:
@@ -79,6 +103,8 @@ class Trace:
         return {
             "at": self.at,
             "ended_at": self.ended_at,
+            "direction": self.direction,
+            "tenant": self.tenant,
             "address": self.address,
             "calling": self.calling,
             "called": self.called,
