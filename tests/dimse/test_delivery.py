@@ -14,10 +14,12 @@ from radiolith import app
 from radiolith.codecs.sandbox import Decoders
 from radiolith.dicom.reader import scan
 from radiolith.dimse import suboperations
+from radiolith.dimse.association import Wanted
 from radiolith.dimse.calls import Ours, Target, Unreachable
 from radiolith.dimse.committed import Report
 from radiolith.dimse.delivery import DimseDelivery, Means, Pair, plan, send
 from radiolith.dimse.operation import Operation
+from radiolith.dimse.scu import connect
 from radiolith.dimse.sending import Lost
 from radiolith.dimse.sopclasses import EXPLICIT_LE, IMPLICIT_LE, UNCOMPRESSED
 from radiolith.index.outbox import State
@@ -269,6 +271,35 @@ async def test_who_stops_listening_to_the_results_ends_the_association(tmp_path:
         assert Identity(f"{ROOT}.1", f"{ROOT}.1.1", f"{ROOT}.1.1.1") in [
             held.identity for held in await everything(other)
         ]
+
+
+async def test_an_answer_is_told_when_the_next_is_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever notes it does so while the peer works; told to stop, it ends behind what is under way, in order."""
+    async with (
+        filled(tmp_path / "one", *(made(number).part10() for number in range(1, 6))) as graph,
+        opened(tmp_path / "two") as other,
+        serving(other) as target,
+    ):
+        helds, events, really = await everything(graph), list[str](), suboperations._put
+
+        async def put(*args: Any) -> Any:
+            events.append(f"put {args[2].number}")
+            return await really(*args)
+
+        monkeypatch.setattr(suboperations, "_put", put)
+        stop = False
+        wanted = [Wanted(CT, (EXPLICIT_LE,))]
+        async with connect(target, wanted, "ME") as association:
+            sub = suboperations.send(
+                graph.archive.retrieve, association.sender, association.contexts, helds, stop=lambda: stop
+            )
+            async for result in sub:
+                assert result.status == 0
+                events.append(f"told {result.instance.number}")
+                stop = result.instance.number == 2
+            assert events == ["put 1", "put 2", "told 1", "put 3", "told 2", "told 3"]
+            assert association.open
+        assert [held.number for held in await everything(other)] == [1, 2, 3]
 
 
 # ---------------------------------------------------------------- for the outbox

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -60,6 +61,29 @@ class Overtaken:
     def write(self, *, durable: bool = True) -> Generator[Writer]:
         if self._meanwhile:
             self._meanwhile.pop()()
+        with self._database.write(durable=durable) as tx:
+            yield tx
+
+    @contextmanager
+    def read(self, seconds: float = 2.0) -> Generator[Reader]:
+        with self._database.read(seconds) as read:
+            yield read
+
+
+class Slow:
+    """A database whose `nth` transaction begins when `go` is set."""
+
+    def __init__(self, database: Database, nth: int):
+        self._database, self._nth, self._count = database, nth, 0
+        self.url, self.dialect = database.url, database.dialect
+        self.reached, self.go = threading.Event(), threading.Event()
+
+    @contextmanager
+    def write(self, *, durable: bool = True) -> Generator[Writer]:
+        self._count += 1
+        if self._count == self._nth:
+            self.reached.set()
+            assert self.go.wait(60)
         with self._database.write(durable=durable) as tx:
             yield tx
 

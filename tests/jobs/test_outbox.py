@@ -13,7 +13,7 @@ from radiolith.index.outbox import ItemState, Priority, State
 from radiolith.jobs import outbox
 from radiolith.jobs.outbox import ASKS, ATTEMPTS, COMMITMENT, FIRST, LEASE, LONGEST, Runner, Sender, pause, standing
 from tests.index.conftest import TENANT, fresh  # noqa: F401
-from tests.jobs.sending import BROKEN, Killed, Mortal, World
+from tests.jobs.sending import BROKEN, Killed, Mortal, Slow, World
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -141,6 +141,40 @@ async def test_a_kill_at_any_transaction_loses_nothing_and_repeats_only_what_was
             assert die_at > 5
             return
     pytest.fail("no runner got through alive")
+
+
+async def test_instances_go_on_while_answers_are_noted_up_to_a_bound(
+    small: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "MARKS", 4)
+    number = small.order()
+    slow = Slow(small.database, 3)  # behind the claim and the first renewal
+    sending_it = asyncio.ensure_future(Sender(small.means(slow)).run(number))
+    await asyncio.to_thread(slow.reached.wait, 30)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert small.transfer(number).delivered == 0 and len(small.destination.kept) == 4
+    slow.go.set()
+    done = await sending_it
+    assert done and done.state is State.DELIVERED and set(small.destination.offered.values()) == {1}
+
+
+async def test_a_stop_while_answers_are_noted_loses_none_of_them(small: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "MARKS", 4)
+    number = small.order()
+    slow = Slow(small.database, 3)
+    sending_it = asyncio.ensure_future(Sender(small.means(slow)).run(number))
+    await asyncio.to_thread(slow.reached.wait, 30)
+    sending_it.cancel()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    slow.go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await sending_it
+    left = small.transfer(number)
+    assert (left.state, left.delivered) == (State.WAITING, len(small.destination.kept))
+    await drain(small)
+    assert set(small.destination.offered.values()) == {1}
 
 
 async def test_two_runners_share_the_work(world: World) -> None:

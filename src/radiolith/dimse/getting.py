@@ -103,12 +103,13 @@ async def serve(operation: Operation) -> None:
 
 
 async def _send(operation: Operation, helds: list[Held], counters: Counters) -> None:
-    results = send(operation.archive.retrieve, operation.sender, operation.contexts, helds)
+    """Up to a cancel: what is under way then is counted as it ends."""
+    results = send(
+        operation.archive.retrieve, operation.sender, operation.contexts, helds, stop=lambda: operation.cancelled
+    )
     async with aclosing(results):
         async for result in results:
             counters.tell(operation, result)
-            if operation.cancelled:
-                return
 
 
 async def _portions(operation: Operation, counters: Counters) -> AsyncGenerator[list[Held], None]:

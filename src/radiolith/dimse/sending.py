@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from radiolith.dimse.association import Context
 from radiolith.dimse.commands import Command
@@ -36,6 +36,13 @@ class Heard(Protocol):
 
     def asked(self, command: Command) -> None: ...
     def answered(self, command: Command, status: int) -> None: ...
+
+
+class Put(NamedTuple):
+    """A C-STORE-RQ that is out, and its response to come."""
+
+    command: Command
+    answer: asyncio.Future[Command]
 
 
 class Sender:
@@ -81,20 +88,29 @@ class Sender:
 
     # ------------------------------------------------------------ our own requests
 
-    @contextmanager
-    def _expecting(self, command: Command) -> Generator[asyncio.Future[Command]]:
-        """The next response to this request; fails with Lost. Without one at the end it will never have one."""
-        waiting: asyncio.Future[Command] = asyncio.get_running_loop().create_future()
-        self._answers[command.message_id] = waiting
+    def _expect(self, command: Command) -> Put:
+        """The next response to this request; fails with Lost."""
+        put = Put(command, asyncio.get_running_loop().create_future())
+        self._answers[command.message_id] = put.answer
         if self._heard is not None:
             self._heard.asked(command)
+        return put
+
+    def forget(self, put: Put) -> None:
+        """Nobody waits for this response any more; without one by now it will never have one."""
+        self._answers.pop(put.command.message_id, None)
+        if self._heard is not None:
+            waiting = put.answer
+            came = waiting.done() and not waiting.cancelled() and waiting.exception() is None
+            self._heard.answered(put.command, waiting.result().status if came else -1)
+
+    @contextmanager
+    def _expecting(self, command: Command) -> Generator[asyncio.Future[Command]]:
+        put = self._expect(command)
         try:
-            yield waiting
+            yield put.answer
         finally:
-            self._answers.pop(command.message_id, None)
-            if self._heard is not None:
-                came = waiting.done() and not waiting.cancelled() and waiting.exception() is None
-                self._heard.answered(command, waiting.result().status if came else -1)
+            self.forget(put)
 
     async def ask(self, context_id: int, command: Command, data: bytes | None, seconds: float) -> Command:
         """A request with one response that has no data set. Raises Lost, TimeoutError."""
@@ -122,12 +138,18 @@ class Sender:
     async def store(
         self, context: Context, command: Command, pieces: AsyncIterator[Buffer], total: int | None
     ) -> Command:
-        """Send a C-STORE-RQ with its data set of `total` bytes (None: not known before) and wait for the response.
+        """`put`, and `response` to it."""
+        return await self.response(await self.put(context, command, pieces, total))
+
+    async def put(self, context: Context, command: Command, pieces: AsyncIterator[Buffer], total: int | None) -> Put:
+        """Send a C-STORE-RQ with its data set of `total` bytes (None: not known before). Its response is waited for by
+        `response`, or not at all (`forget`).
 
         Raises Lost, TimeoutError; whatever `pieces` raises: where a part of the message was out already, it cannot be
         ended any more, and the association is aborted.
         """
-        with self._expecting(command) as answer:
+        put = self._expect(command)
+        try:
             async with self._streaming:
                 self._half = False
                 try:
@@ -137,8 +159,18 @@ class Sender:
                     raise
                 while self._behind:
                     self._write(self._behind.popleft())
+        except BaseException:
+            self.forget(put)
+            raise
+        return put
+
+    async def response(self, put: Put) -> Command:
+        """Raises Lost, TimeoutError."""
+        try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await answer
+                return await put.answer
+        finally:
+            self.forget(put)
 
     async def _stream(
         self, context_id: int, command: Command, pieces: AsyncIterator[Buffer], total: int | None
@@ -163,6 +195,8 @@ class Sender:
 
     async def _taken(self) -> None:
         """Wait until the peer has taken enough, but not for one that is gone."""
+        if not self._wire.blocked:
+            return
         async with asyncio.timeout(ANSWER_SECONDS):
             await self._wire.drain()
 

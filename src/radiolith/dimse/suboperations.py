@@ -9,7 +9,7 @@ Limits: what `Retrieve.ahead` reads ahead: two blocks.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 
 from radiolith.archive.outbox import Result
@@ -19,14 +19,16 @@ from radiolith.dicom.part10 import file_meta
 from radiolith.dimse.association import Context
 from radiolith.dimse.commands import Command, Plain
 from radiolith.dimse.messages import Buffer
-from radiolith.dimse.sending import Sender
+from radiolith.dimse.sending import Put, Sender
 from radiolith.dimse.sopclasses import UNCOMPRESSED
 from radiolith.dimse.status import Service, Status, comment, trouble
 from radiolith.model import Failure, Held, Unsupported
 
 NO_CONTEXT = "the peer accepted no presentation context for its SOP class"
 _RUN = 256  # instances read ahead in one go: of the same class and syntax
+SMALL = 1 << 20  # bytes of an object that goes out before the answer to the one before is told; a slice is half of it
 
+_Waiting = tuple[Held, Put]
 Ways = dict[str, dict[str, Context]]
 
 
@@ -45,22 +47,77 @@ async def send(
     contexts: Mapping[int, Context],
     helds: Sequence[Held],
     prefer: str = "",
+    *,
+    stop: Callable[[], bool] = lambda: False,
     **fields: Plain,
 ) -> AsyncGenerator[Result, None]:
     """Send each and tell what the peer answered, in order. `fields` go into every C-STORE-RQ (move originator, priority);
-    `prefer` is the transfer syntax to send in where the peer takes it and it can be made, '' the stored one.
+    `prefer` is the transfer syntax to send in where the peer takes it and it can be made, '' the stored one. `stop`: asked
+    before each, whether to end behind what is under way.
+
+    What the peer answered is told when the next is on its way: whoever notes it does so while the peer works. Whoever
+    ends listening in the middle, and not by `stop`, does not hear what became of that one.
 
     Raises Lost, TimeoutError when the association is over: the rest was not sent.
     """
     table = ways(contexts)
+    waiting: _Waiting | None = None
+    try:
+        async with aclosing(_ready(retrieve, table, helds, prefer)) as ready:
+            async for held, found in ready:
+                asked, waiting = waiting, None
+                answered = await _answered(sender, asked)
+                if stop():
+                    if answered is not None:
+                        yield answered
+                    return
+                if answered is not None and not _is_small(found):
+                    yield answered
+                    answered = None
+                if isinstance(found, Result):
+                    yield found
+                    continue
+                try:
+                    context = table[held.sop_class][found.syntax]
+                    waiting = held, await _put(sender, context, held, found, fields)
+                except Exception:
+                    if answered is not None:
+                        yield answered
+                    raise
+                if answered is not None:
+                    yield answered
+            asked, waiting = waiting, None
+            answered = await _answered(sender, asked)
+            if answered is not None:
+                yield answered
+    finally:
+        if waiting is not None:
+            sender.forget(waiting[1])
+
+
+def _is_small(found: Stream | Result) -> bool:
+    """Whether sending it takes so little time that the answer to the one before may be told after it."""
+    return isinstance(found, Stream) and found.size is not None and found.size <= SMALL
+
+
+async def _answered(sender: Sender, waiting: _Waiting | None) -> Result | None:
+    """What the peer says to the one that is on its way; None where there is none."""
+    if waiting is None:
+        return None
+    held, put = waiting
+    answer = await sender.response(put)
+    return Result(held, answer.status, comment(answer.text("ErrorComment")))
+
+
+async def _ready(
+    retrieve: Retrieve, table: Ways, helds: Sequence[Held], prefer: str
+) -> AsyncGenerator[tuple[Held, Stream | Result], None]:
+    """Each with its bytes, or why it cannot be sent."""
     for run, direct in _runs(helds, table, prefer):
         streams = _ahead(retrieve, run) if direct else _one_by_one(retrieve, run, table, prefer)
         async with aclosing(streams):
-            async for held, found in streams:
-                if isinstance(found, Result):
-                    yield found
-                else:
-                    yield await _send_one(sender, table[held.sop_class][found.syntax], held, found, fields)
+            async for pair in streams:
+                yield pair
 
 
 def _runs(helds: Sequence[Held], table: Ways, prefer: str) -> Iterator[tuple[list[Held], bool]]:
@@ -123,9 +180,7 @@ def _failed(held: Held, failure: Failure) -> Result:
     return Result(held, status, words)
 
 
-async def _send_one(
-    sender: Sender, context: Context, held: Held, stream: Stream, fields: Mapping[str, Plain]
-) -> Result:
+async def _put(sender: Sender, context: Context, held: Held, stream: Stream, fields: Mapping[str, Plain]) -> Put:
     command = Command.of(
         "C-STORE-RQ",
         True,
@@ -136,8 +191,7 @@ async def _send_one(
     )
     meta = len(file_meta(held.sop_class, held.identity.sop, stream.syntax))
     total = None if stream.size is None else stream.size - meta
-    answer = await sender.store(context, command, _behind(stream, meta), total)
-    return Result(held, answer.status, comment(answer.text("ErrorComment")))
+    return await sender.put(context, command, _behind(stream, meta), total)
 
 
 async def _behind(stream: Stream, skip: int) -> AsyncGenerator[Buffer, None]:

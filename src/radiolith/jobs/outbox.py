@@ -4,7 +4,7 @@ Owns: the order between destinations and transfers, leases, back-off, and what a
 never: know how a delivery reaches its peer, or forget an answer that was noted. Any number of runners on any number of nodes
 work on one outbox: a transfer belongs to whoever holds its lease, and every mark is made under it.
 
-What a kill leaves: an instance whose answer was not noted yet (at most MARKS or FLUSH old) is sent again; the peer, which has
+What a kill leaves: an instance whose answer was not noted yet (at most MARKS, about FLUSH old) is sent again; the peer, which has
 it, answers the same once more (C-STORE is idempotent by SOP Instance UID) and keeps one. Limits below.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -31,8 +31,8 @@ T = TypeVar("T")
 LEASE = 120_000_000  # microseconds a sender may be silent before another takes over
 BEAT = 30.0  # seconds between two renewals while one instance is on its way
 BATCH = 500  # instances of one call to a delivery, 1 KiB of memory each
-MARKS = 50  # answers noted in one transaction: what a kill may cause to be sent again
-FLUSH = 1_000_000  # microseconds an answer may wait for company
+MARKS = 100  # answers not noted yet: what a kill may cause to be sent again; half of them make a transaction
+FLUSH = 1.0  # seconds an answer may wait for company
 FIRST, LONGEST = 10_000_000, 3_600_000_000  # microseconds of back-off after the first failure, and after many
 ATTEMPTS = 80  # failures in a row, about three days: longer than a weekend without anybody at the peer
 ASKS = 6  # requests for commitment that came to nothing
@@ -89,6 +89,8 @@ class _Sending:
         self.after = 0  # position of the last item offered in this attempt
         self.positions: dict[int, int] = {}  # instance row -> position, of the batch
         self.marks: list[Mark] = []  # not noted yet
+        self.noting = 0  # marks of the transaction that is being written
+        self.due, self.room = asyncio.Event(), asyncio.Event()  # marks are to be noted; marks have been noted
         self.later = ""  # why something has to be offered again
         self.refusal = ""  # what the peer said of the first instance it does not want
 
@@ -130,7 +132,7 @@ class Sender:
         """
         self._numbers += 1
         owner = f"{self._means.owner} {self._numbers}"
-        claimed = await self._write(sending.claim, number, owner, *self._span(), early)
+        claimed = await self._write(sending.claim, number, owner, *self._span(), early, durable=False)
         if claimed is None:
             return None
         try:
@@ -187,32 +189,41 @@ class Sender:
         return bool(found or gone)
 
     async def _deliver(self, sent: _Sending, helds: Sequence[Held]) -> None:
+        """Hear the answers, and note them beside that: the peer has the next instance while the database writes."""
+        hearing = asyncio.ensure_future(self._hear(sent, helds))
+        hearing.add_done_callback(lambda _: sent.due.set())
+        silent = 0.0
+        try:
+            while not hearing.done():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(sent.due.wait(), FLUSH)
+                silent += FLUSH
+                if not hearing.done() and (sent.marks or silent >= BEAT):
+                    silent = 0.0
+                    await self._flush(sent)
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+        hearing.result()
+
+    async def _hear(self, sent: _Sending, helds: Sequence[Held]) -> None:
+        """Take every answer as it comes; stop while MARKS of them are not noted."""
         results = self._means.delivery.deliver(sent.claimed, sent.peer, helds)
-        flushed = self._means.clock()
         async with contextlib.AsyncExitStack() as closing:
             if isinstance(results, AsyncGenerator):
                 closing.push_async_callback(results.aclose)
-            while (result := await self._next(results, sent)) is not None:
+            async for result in results:
                 sent.answered(result)
-                if len(sent.marks) >= MARKS or self._means.clock() - flushed >= FLUSH:
-                    await self._flush(sent)
-                    flushed = self._means.clock()
-
-    async def _next(self, results: AsyncIterator[Result], sent: _Sending) -> Result | None:
-        """The next answer; the lease is renewed while it takes its time."""
-        coming = asyncio.ensure_future(anext(results, None))
-        try:
-            while not (await asyncio.wait({coming}, timeout=BEAT))[0]:
-                await self._flush(sent)
-            return coming.result()
-        finally:
-            if not coming.done():
-                coming.cancel()
-                await asyncio.wait({coming})
+                if 2 * len(sent.marks) >= MARKS:
+                    sent.due.set()
+                while len(sent.marks) + sent.noting >= MARKS:
+                    sent.room.clear()
+                    await sent.room.wait()
 
     async def _flush(self, sent: _Sending) -> None:
-        """Note the answers so far and renew the lease; raises LeaseLost."""
-        marks, sent.marks = sent.marks, []
+        """Note the answers so far and renew the lease; raises LeaseLost. One that was begun is seen to its end."""
+        sent.due.clear()
+        marks, sent.marks, sent.noting = sent.marks, [], len(sent.marks)
         now, until = self._span()
 
         def note(tx: Writer) -> Transfer | None:
@@ -220,14 +231,18 @@ class Sender:
             return sending.mark(tx, sent.claimed, marks, now, until)
 
         # Not synced: what a power cut takes along is offered once more.
+        writing = asyncio.ensure_future(self._write(note, durable=False))
         try:
-            mine = await self._write(note, durable=False)
-        except Failure:
-            sent.marks = marks + sent.marks
-            raise
-        if mine is None:
+            await asyncio.shield(writing)
+        finally:
+            await asyncio.wait({writing})
+            noted = writing.exception() is None
+            sent.marks = sent.marks if noted else marks + sent.marks
+            sent.claimed = (writing.result() if noted else None) or sent.claimed
+            sent.noting = 0
+            sent.room.set()
+        if writing.result() is None:
             raise LeaseLost
-        sent.claimed = mine
 
     # ------------------------------------------------------------ ends
 
@@ -236,7 +251,7 @@ class Sender:
         claimed = sent.claimed
         if sent.later:
             await self._failed(claimed, sent.later)
-        elif claimed.delivered and _commits(sent.peer):
+        elif claimed.delivered and sent.peer.more.get("commitment"):
             await self._ask(claimed, sent.peer)
         elif claimed.failed:
             await self._leave(claimed, State.FAILED, sent.refusal or claimed.said)
@@ -274,7 +289,7 @@ class Sender:
 
     async def _leave(self, claimed: Transfer, state: State, said: str, wait: int = 0) -> None:
         now = self._means.clock()
-        if not await self._write(sending.leave, claimed, state, now + wait, said, now):
+        if not await self._write(sending.leave, claimed, state, now + wait, said, now, durable=False):
             raise LeaseLost
 
     # ------------------------------------------------------------ inside
@@ -297,11 +312,6 @@ class Sender:
                 return change(tx, *args)
 
         return await asyncio.to_thread(work)
-
-
-def _commits(peer: Peer) -> bool:
-    """Whether the peer's fact says that it offers storage commitment."""
-    return bool(peer.more.get("commitment"))
 
 
 class Runner:
