@@ -204,7 +204,7 @@ class Committer:
                 identities.setdefault(waiting.task.incoming.tenant.id, []).append(waiting.task)
         held: dict[tuple[object, bytes], bytes] = {}
         if identities:
-            with self._database.read() as read:
+            with self._database.peek() as read:
                 for tenant, tasks in identities.items():
                     found = instances.find_existing(read, tenant, [t.incoming.identity for t in tasks])
                     for identity, versions in found.items():

@@ -12,12 +12,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 
 from radiolith.dicom import charset
 from radiolith.dicom.reader import Scan, text
 from radiolith.model import Description, Level
 
 TEXT_MAX = 300  # characters of a text in the index: 4 times that in bytes fits a B-tree page on both databases
+REMEMBERED_MAX = 256  # bytes of a raw value whose reading is remembered: 2,048 of them are less than 2 MB
 CLAIMED_MAX = 16  # other patient identifiers and request items kept of one header
 NUMBER_MAX = 2**31 - 1  # IS (PS3.5 table 6.2-1)
 
@@ -190,29 +192,45 @@ def describe(scan: Scan) -> Description:
     issuer type, type]), series `requests` (JSON list of [step, procedure, accession]).
     """
     levels: dict[Level, dict[str, str | int | None]] = {level: {} for level in Level}
-    for attribute in ATTRIBUTES:
-        if attribute.matching is not M.REQUEST and attribute.column not in _COMPUTED and len(attribute.path) == 1:
-            levels[attribute.level][attribute.column] = _value(scan, attribute)
+    for level, column, tag, vr in _READ:
+        levels[level][column] = _value(scan, tag, vr)
     levels[_S]["accession_issuer"] = _accession_issuer(scan)
     levels[_E]["requests"] = _requests(scan)
     levels[_P].update(_identity(scan))
     return Description(levels[_P], levels[_S], levels[_E], levels[_I])
 
 
-def _value(scan: Scan, attribute: Attribute) -> str | int | None:
-    tag = attribute.path[0]
-    if tag not in scan.elements:
+_READ = [
+    (one.level, one.column, one.path[0], one.vr)
+    for one in ATTRIBUTES
+    if one.matching is not M.REQUEST and one.column not in _COMPUTED and len(one.path) == 1
+]
+"""Columns that show a value of the header itself."""
+
+
+def _value(scan: Scan, tag: int, vr: str) -> str | int | None:
+    found = scan.elements.get(tag)
+    if found is None:
         return None
-    if attribute.vr in _BINARY:
-        return scan.integer(tag) if scan.elements[tag][1] else None
-    value = text(scan, tag)
-    if attribute.vr == "DA":
+    if vr in _BINARY:
+        return scan.integer(tag) if found[1] else None
+    raw = bytes(found[1])
+    return (_remembered if len(raw) <= REMEMBERED_MAX else _read)(raw, found[0], scan.charset, vr)
+
+
+def _read(raw: bytes, found: str, terms: tuple[str, ...], vr: str) -> str | int | None:
+    """What a column shows of a raw value. `found`: the VR that the header gives."""
+    value = charset.decode(raw, terms, found)
+    if vr == "DA":
         return date(value)
-    if attribute.vr == "TM":
+    if vr == "TM":
         return time(value)
-    if attribute.vr == "IS":
+    if vr == "IS":
         return number(value)
     return clean(value)
+
+
+_remembered = lru_cache(maxsize=2048)(_read)  # nearly all values of a slice are those of the slice before
 
 
 Item = Mapping[int, tuple[str, bytes]]

@@ -77,6 +77,11 @@ class Database(Protocol):
         """Statements that read, each seeing what was committed when it began; LimitExceeded after `seconds`."""
         ...
 
+    def peek(self) -> AbstractContextManager[Reader]:
+        """A few short statements of the thread that writes all the time, between two of its transactions: what it looks
+        at is in memory. It waits for other writers of this process."""
+        ...
+
     def snapshot(self) -> AbstractContextManager[Reader]:
         """Statements that read one consistent state, without a time limit: for dump and check."""
         ...
@@ -129,18 +134,24 @@ class FileLock:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     @contextmanager
-    def held(self) -> Generator[None]:
-        deadline = time.monotonic() + LOCK_SECONDS_MAX
+    def alone(self) -> Generator[None]:
+        """Among the threads of this process."""
         if not self._mutex.acquire(timeout=LOCK_SECONDS_MAX):
             raise Unavailable("the index is busy: another thread has been writing for too long")
         try:
+            yield
+        finally:
+            self._mutex.release()
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        deadline = time.monotonic() + LOCK_SECONDS_MAX
+        with self.alone():
             self._flock(deadline)
             try:
                 yield
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
-        finally:
-            self._mutex.release()
 
     def _flock(self, deadline: float) -> None:
         pause = 0.0002
@@ -269,6 +280,17 @@ class SqliteDatabase:
                 connection.set_progress_handler(None, 0)
                 handle.idle.append(connection)
             handle.slots.release()
+
+    @contextmanager
+    def peek(self) -> Generator[Reader]:
+        """On the writer's connection: every commit empties the page caches of all connections but its own."""
+        handle = self._handle()
+        try:
+            with handle.lock.alone():
+                handle.writer = handle.writer or connect(handle.path)
+                yield Reader(handle.writer, self.dialect, self._memory)
+        except sqlite3.Error as error:
+            raise sqlite_failure(error) from error
 
     @contextmanager
     def snapshot(self) -> Generator[Reader]:

@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import psycopg
@@ -168,6 +168,10 @@ class PostgresDatabase:
                 if seconds != QUERY_SECONDS_MAX and not connection.closed:
                     default = str(int(QUERY_SECONDS_MAX * 1000))
                     connection.execute("SELECT set_config('statement_timeout', %s, false)", (default,))
+
+    def peek(self) -> AbstractContextManager[Reader]:
+        """As `read`: the pages are the server's."""
+        return self.read()
 
     @contextmanager
     def snapshot(self) -> Generator[Reader]:
