@@ -97,6 +97,24 @@ def test_a_dead_writers_segment_is_sealed_and_a_living_ones_left_alone(tmp_path:
     assert len(list(log.records(found.segment))) == 1
 
 
+def test_a_footer_is_read_while_its_segment_is_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file shrinks between the look at its size and the look at its end."""
+    log = Log(open_tier(Tier(url=f"file://{tmp_path}/tier")))
+    store(log, [b"acknowledged" * 10])
+    (info,) = log.segments()
+    backend, size = log.backend, log.backend.size
+    seen: list[int] = []
+
+    def sealed_behind(segment: bytes) -> int:
+        seen.append(size(segment))
+        if len(seen) == 2:
+            backend.seal()
+        return seen[-1]
+
+    monkeypatch.setattr(backend, "size", sealed_behind)
+    assert log.footer(info.id) and seen[-1] < seen[0]
+
+
 def test_an_absent_volume_is_not_written_beside(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="mounted"):
         open_tier(Tier(url=f"file://{tmp_path}/tier"), create=False)

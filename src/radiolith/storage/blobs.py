@@ -170,11 +170,17 @@ class Log:
 
     def footer(self, segment: bytes) -> dict[int, tuple[int, bytes]] | None:
         """What a sealed segment says it holds: offset -> (length, object id), 200 bytes of memory each; None when it is
-        not sealed, or its footer not whole. Raises NotFound."""
-        try:
-            footer = read_footer(self._reader(segment), segment, self.backend.size(segment))
-        except Malformed:
-            return None
+        not sealed, or its footer not whole. Raises NotFound, Damaged."""
+        while True:
+            read, size = self._reader(segment), self.backend.size(segment)
+            try:
+                footer = read_footer(read, segment, size)
+                break
+            except Malformed:
+                return None
+            except Damaged:
+                if self.backend.size(segment) == size:
+                    raise  # else its writer has sealed it meanwhile, as in `_entries`
         return {entry.offset: (entry.length, entry.object_id) for entry in footer.entries}
 
     def open_meta(self, record: Record, key: bytes) -> bytes:
