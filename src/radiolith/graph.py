@@ -124,13 +124,14 @@ def build(
         quarantine=Sidelined(deciding),
     )
     accounts = Accounts(database, reading, committer, reads, clock)
+    associations = Associations(settings, deciding)
     condition = Condition(Watched(settings, database, store, accounts, reading, lost, reads, clock))
     return Graph(
         settings, name, database, store, keyring, keys, committer, archive, Identities(database, settings, clock, reads),
-        accounts, condition, Associations(settings, deciding),
+        accounts, condition, associations,
         traffic(database, reading, description, committer, reads, clock),
-        Peers(deciding, accounts, archive.ingest, archive.quarantine), reads, Rebuild(store, keys, database, clock), decoding,
-        threads,
+        Peers(deciding, accounts, archive.ingest, archive.quarantine, associations), reads,
+        Rebuild(store, keys, database, clock), decoding, threads,
     )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ COMMANDS = {
         *("--charset", "--services"),
     },
     "peer knocks": {"--json"},
-    "peer accept": {"--name", "--address", "--port"},
+    "peer accept": {"--name", "--address", "--port", "--tls", "--certificate"},
     "peer reports": {"--json"},
     "peer list": {"--json"},
     "peer remove": set[str](),

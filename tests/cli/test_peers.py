@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from radiolith import traces
 from radiolith.model import Source
 from radiolith.trust.devices import Devices, Knock
 from tests.archive.homes import opened
@@ -36,6 +39,64 @@ def test_a_device_that_called_is_listed_and_accepted(typed: Typed) -> None:  # n
     assert typed.json("peer", "reports") == []
 
 
+def traced(home: Path, **shown: object) -> None:
+    """The trace of its call."""
+    trace = {"at": 1, "address": "::ffff:10.0.0.5", "calling": "CT1", "called": "RADIOLITH", **shown}
+    traces.Ring(home, "worker 0").append(trace)
+
+
+def test_a_device_that_called_over_tls_is_known_by_its_certificate(typed: Typed) -> None:  # noqa: F811
+    asyncio.run(called(typed.home))
+    traced(typed.home, tls=True, names=["10.0.0.5", "*.example", "ct1", "ct1.example"])
+    traced(typed.home, tls=False, names=[], at=2, direction="outgoing")  # of ours to it: says nothing of what it does
+    said = typed.done("peer", "accept", "CT1")
+    assert "CT1 is CT1 at 10.0.0.5:2762 with TLS, known by the name ct1.example in its certificate." in said
+    (peer,) = typed.json("peer", "list")
+    assert (peer["tls"], peer["certificate"], peer["port"]) == (True, "ct1.example", 2762)
+
+
+@pytest.mark.parametrize(
+    ("words", "peer"),
+    [
+        (("--tls",), (True, None, 2762)),
+        (("--tls", "--certificate", "ct1.example", "--port", "104"), (True, "ct1.example", 104)),
+        (("--certificate", "ct1.example"), (True, "ct1.example", 2762)),
+        ((), (False, None, 104)),
+    ],
+)
+def test_what_is_said_of_an_accepted_device_counts(
+    typed: Typed,  # noqa: F811
+    words: tuple[str, ...],
+    peer: tuple[object, ...],
+) -> None:
+    asyncio.run(called(typed.home))
+    typed.done("peer", "accept", "CT1", *words)
+    (found,) = typed.json("peer", "list")
+    assert (found["tls"], found.get("certificate"), found["port"]) == peer
+
+
+def test_what_is_said_counts_more_than_what_was_shown(tmp_path: Path) -> None:
+    asyncio.run(called(tmp_path / "home"))
+    traced(tmp_path / "home", tls=True, names=["ct1.example"])
+
+    async def work() -> None:
+        async with opened(tmp_path / "home") as graph:
+            await asyncio.to_thread(calls, graph)
+
+    def calls(graph: object) -> None:
+        with site(graph) as client:  # type: ignore[arg-type]
+            wrong = client.post(
+                "/api/v1/knocks/accept", json={"aet": "CT1", "tls": False, "certificate": "ct1.example"}
+            )
+            assert wrong.status_code == 400 and "over TLS alone" in wrong.text
+            done = client.post("/api/v1/knocks/accept", json={"aet": "CT1", "certificate": ""}).json()
+            assert (done["tls"], done["certificate"], done["port"], done["received"]) == (True, "", 2762, 1)
+            (peer,) = client.get("/api/v1/peers").json()
+            assert (peer["tls"], peer["settings"]) == (True, {})
+
+    asyncio.run(work())
+
+
 def test_the_api_lists_and_accepts(tmp_path: Path) -> None:
     asyncio.run(called(tmp_path / "home"))
 
@@ -49,7 +110,9 @@ def test_the_api_lists_and_accepts(tmp_path: Path) -> None:
             assert (one["calling"], one["called"], one["count"], one["objects"]) == ("CT1", "RADIOLITH", 1, 1)
             assert client.post("/api/v1/knocks/accept", json={"aet": "CT9"}).status_code == 404
             done = client.post("/api/v1/knocks/accept", json={"aet": "CT1", "name": "ct"})
-            assert done.json() == {"name": "ct", "address": "10.0.0.5", "received": 1, "left": 0}
+            assert done.json() == {
+                "name": "ct", "address": "10.0.0.5", "port": 104, "tls": False, "certificate": "", "received": 1, "left": 0,
+            }  # fmt: skip
             (peer,) = client.get("/api/v1/peers").json()
             assert (peer["name"], peer["port"], peer["settings"]) == ("ct", 104, {})
             assert client.get("/api/v1/reports").json() == []

@@ -10,13 +10,16 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from radiolith.archive.associations import hints
+from radiolith.traces import Ring
 from radiolith.trust.certificates import Certificates
+from radiolith.trust.devices import STRANGERS
 from tests.archive.homes import principal
 from tests.dimse.authorities import Authority, Pair
 from tests.dimse.peers import program
@@ -88,11 +91,11 @@ class Door:
 
 
 @contextmanager
-def door(folder: Path, clients: str) -> Generator[Door]:
+def door(folder: Path, clients: str, age: int = 25) -> Generator[Door]:
     authority, foreign = Authority(folder), Authority(folder, "foreign")
     own = authority.sign("127.0.0.1", file="own")
     tls = Certificates(dimse(own, authority, tls_clients=clients))
-    with served(folder / "home", Setting(near=False, age=25, tls=tls)) as found:
+    with served(folder / "home", Setting(near=False, age=age, tls=tls)) as found:
         who, accounts = principal(found.graph), found.graph.accounts
         for name, more in PEERS.items():
             about = {"aet": name, "port": 104, "tls": True} | more
@@ -145,3 +148,21 @@ def test_off_asks_for_none_and_looks_at_none(off: Door) -> None:
     assert "calling-AE-title-not-recognized" in off.why_not("FAR", off.good)
     for title in ("NAMED", "PINNED"):  # nothing that it shows is seen
         assert "dimse.tls_clients" in off.why_not(title, off.good)
+
+
+def test_a_stranger_with_a_certificate_is_accepted_by_it(tmp_path: Path) -> None:
+    """Its address would not do: what it shows has another name."""
+    with door(tmp_path, "asked", age=0) as young:
+        found, graph = young.found, young.found.graph
+        assert young.echo("NEW", young.good)  # as a stranger, on the day of the installation
+        found.idle()
+        for trace in found.traces:
+            Ring(graph.settings.home, "worker 0").append(trace)
+        devices: Any = found.node.devices
+        now = devices._clock
+        devices._clock = lambda: now() + 2 * STRANGERS
+        accepted = found.ask(lambda: graph.peers.accept(principal(graph), "NEW"))
+        assert (accepted.tls, accepted.certificate, accepted.port) == (True, "ct1.example", 2762)
+        devices._known.clear()
+        assert young.echo("NEW", young.good)
+        assert "shows no certificate" in young.why_not("NEW")

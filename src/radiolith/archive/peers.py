@@ -3,14 +3,19 @@
 Owns: that what a device sent before it was accepted is received again as its own. Must never: accept by AE title alone where
 several devices call themselves so, or take anything off the quarantine's list before it is held as what it is. Accepting
 may be repeated: it goes on where it was interrupted, and takes what has come since on associations that were open.
+
+A device that called over TLS becomes a peer with TLS, known by its certificate if it showed one. That is read from the trace of
+its last call, so it must be said again, or the device call again, once that is forgotten (`traces`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from radiolith.archive.accounts import Accounts
+from radiolith.archive.associations import Associations
 from radiolith.archive.deciding import Deciding
 from radiolith.archive.ingest import Ingest
 from radiolith.archive.sidelined import Sidelined
@@ -20,28 +25,36 @@ from radiolith.index.knocks import Known
 from radiolith.index.peer_reports import PeerReport
 from radiolith.index.quarantine import Quarantined
 from radiolith.index.session import Reader
-from radiolith.model import Conflict, NotFound, Principal, Source
+from radiolith.model import BadInput, Conflict, NotFound, Principal, Source
 from radiolith.trust.access import SET_ASIDE, Action, require
+from radiolith.trust.certificates import name_to_know
 from radiolith.trust.devices import PEER_ROLE
 
-PORT = 104
-"""Of a device of which nobody has said another (PS3.8 9.1.1)."""
+PORT, PORT_TLS = 104, 2762
+"""Of a device of which nobody has said another (PS3.8 9.1.1, PS3.15 B.12)."""
 PAGE = 500  # rows of the quarantine of one look
 
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """`received`: what was set aside and is kept as what it is now; `left`: in quarantine still, each for a reason of its own."""
+    """`received`: what was set aside and is kept as what it is now; `left`: in quarantine still, each for a reason of its own.
+    `port`, `tls`, `certificate`: of the peer as it is entered."""
 
     name: str
     address: str
+    port: int
+    tls: bool
+    certificate: str
     received: int
     left: int
 
 
 class Peers:
-    def __init__(self, deciding: Deciding, accounts: Accounts, ingest: Ingest, sidelined: Sidelined):
+    def __init__(
+        self, deciding: Deciding, accounts: Accounts, ingest: Ingest, sidelined: Sidelined, associations: Associations
+    ):
         self._deciding, self._accounts, self._ingest, self._sidelined = deciding, accounts, ingest, sidelined
+        self._associations = associations
 
     async def list(self, principal: Principal) -> list[Peer]:
         return await self._accounts.peers(principal)
@@ -59,19 +72,34 @@ class Peers:
         """Make a device that called a peer, and receive again what was set aside from it.
 
         name: '' takes its AE title. address: which one, where several call themselves so. about: further settings of the
-        peer. Raises NotFound, Conflict.
+        peer; `port`, `tls` and `certificate` are taken from its last call where they are not among them. Raises NotFound,
+        Conflict, BadInput.
         """
         require(principal, Action.ACCOUNTS)
         where = await self._address(principal, aet, address)
         peers = await self._accounts.peers(principal)
-        same = [peer.name for peer in peers if (peer.more.get("aet"), peer.more.get("address")) == (aet, where)]
-        name = same[0] if same else name or aet
+        same = [peer for peer in peers if (peer.more.get("aet"), peer.more.get("address")) == (aet, where)]
+        name, body = (same[0].name, same[0].more) if same else (name or aet, {})
         if not same:
             if any(peer.name == name for peer in peers):
                 raise Conflict(f"there is another peer '{name}' already; give this one a name")
-            body: dict[str, Any] = {"aet": aet, "address": where, "port": PORT, "tls": False} | (about or {})
+            body = {"aet": aet, "address": where} | await self._secured(aet, where, about or {})
             await self._accounts.add_peer(principal, name, body)
-        return await self._receive(principal, Source("dimse", aet, where), name)
+        received, left = await self._receive(principal, Source("dimse", aet, where), name)
+        certificate = str(body.get("certificate") or "")
+        return Acceptance(name, where, int(body.get("port", 0)), bool(body.get("tls")), certificate, received, left)
+
+    async def _secured(self, aet: str, address: str, about: Mapping[str, Any]) -> dict[str, Any]:
+        """What was said, and of the rest how the device called the last time. No certificate is '': it is not written."""
+        called = await self._associations.shown(aet, address) or {}
+        certificate = about.get("certificate")
+        tls = bool(about.get("tls", bool(certificate) or bool(called.get("tls"))))
+        if certificate and not tls:
+            raise BadInput("a certificate is shown over TLS alone")
+        if certificate is None and tls:
+            certificate = name_to_know(called.get("names", ()))
+        body = {"port": PORT_TLS if tls else PORT, **about, "tls": tls, "certificate": certificate}
+        return {key: value for key, value in body.items() if key != "certificate" or value}
 
     async def _address(self, principal: Principal, aet: str, address: str) -> str:
         def look(read: Reader) -> set[str]:
@@ -91,8 +119,8 @@ class Peers:
             raise Conflict(f"'{aet}' has called from several addresses, say which one: {', '.join(addresses)}")
         return addresses[0]
 
-    async def _receive(self, principal: Principal, source: Source, name: str) -> Acceptance:
-        """Oldest first, as it came."""
+    async def _receive(self, principal: Principal, source: Source, name: str) -> tuple[int, int]:
+        """Oldest first, as it came; how many are kept now, and how many were left."""
         peer = Principal(principal.tenant, name, PEER_ROLE, "peer")
         received = left = 0
         for id in reversed(await self._deciding.look(lambda read: _set_aside(read, principal.tenant.id, source))):
@@ -109,7 +137,7 @@ class Peers:
             await self._sidelined.release(principal, id)
             received, left = received + (receipt.identity is not None), left + (receipt.identity is None)
         await self._deciding.change(lambda tx: knocks.forget(tx, principal.tenant.id, source.peer, source.address))
-        return Acceptance(name, source.address, received, left)
+        return received, left
 
     # ------------------------------------------------------------ what peers were not told
 

@@ -157,14 +157,30 @@ def accept(
         str, typer.Option("--name", metavar="NAME", help="What it is called here; else its AE title.")
     ] = "",
     address: Annotated[str, typer.Option("--address", metavar="IP", help="Which one, where several call so.")] = "",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The TCP port it listens at.")] = 104,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=1, max=65535, help="The TCP port it listens at; else 104, with TLS 2762."),
+    ] = None,
+    tls: Annotated[
+        bool | None, typer.Option("--tls/--no-tls", help="It speaks DICOM over TLS; else as it did when it called.")
+    ] = None,
+    certificate: Annotated[
+        str | None,
+        typer.Option(
+            "--certificate", metavar="NAME", help="A name in its certificate; else one of that it showed; '' for none."
+        ),
+    ] = None,
 ) -> None:
     """Make a device that called a node, and keep what was set aside from it as images."""
     from radiolith.home import open_home
 
     with open_home(context.obj) as home:
-        done = home.run(home.graph.peers.accept(home.principal, aet, name=name, address=address, about={"port": port}))
-    console.say(f"{done.name} is {aet} at {done.address}:{port}. {done.received} objects set aside are kept now.")
+        said = {"port": port, "tls": tls, "certificate": certificate}
+        about = {key: value for key, value in said.items() if value is not None}
+        done = home.run(home.graph.peers.accept(home.principal, aet, name=name, address=address, about=about))
+    known = f", known by the name {done.certificate} in its certificate" if done.certificate else ""
+    console.say(f"{done.name} is {aet} at {done.address}:{done.port}{' with TLS' if done.tls else ''}{known}.")
+    console.say(f"{done.received} objects set aside are kept now.")
     if done.left:
         console.say(f"{done.left} are in quarantine still, each for a reason of its own.")
 

@@ -5,13 +5,14 @@ Must never: decide; what a caller may do is checked inside the verbs.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from radiolith.archive.peers import PORT, Peers
+from radiolith.archive.peers import Peers
 from radiolith.index.accounts import Peer
 from radiolith.index.knocks import Known
 from radiolith.index.peer_reports import PeerReport
@@ -64,12 +65,21 @@ class Accepting(BaseModel):
     aet: str = Field(min_length=1, max_length=16, description="The AE title it calls itself.")
     name: str = Field("", max_length=64, description="What it is called here; empty takes the AE title.")
     address: str = Field("", max_length=64, description="Which one, where several call themselves so.")
-    port: int = Field(PORT, ge=1, le=65535, description="Where it listens.")
+    port: int | None = Field(None, ge=1, le=65535, description="Where it listens; null: 104, with TLS 2762.")
+    tls: bool | None = Field(None, description="It speaks TLS; null: as it did when it called.")
+    certificate: str | None = Field(
+        None,
+        max_length=253,
+        description="A name in its certificate; null: of the one it showed; '' knows it by its address.",
+    )
 
 
 class Accepted(BaseModel):
     name: str
     address: str
+    port: int
+    tls: bool
+    certificate: str = Field(description="The name it is known by; '' for none.")
     received: int = Field(description="Objects set aside that are kept as what they are now.")
     left: int = Field(description="In quarantine still, each for a reason of its own.")
 
@@ -114,8 +124,9 @@ async def knocks(verbs: Verbs, principal: Caller) -> list[KnockOut]:
 
 @calls.post("/knocks/accept", summary="Make such a device a peer, and keep what was set aside from it")
 async def accept(verbs: Verbs, principal: Caller, what: Accepting) -> Accepted:
-    done = await verbs.accept(principal, what.aet, name=what.name, address=what.address, about={"port": what.port})
-    return Accepted(name=done.name, address=done.address, received=done.received, left=done.left)
+    said = what.model_dump(include={"port", "tls", "certificate"}, exclude_none=True)
+    done = await verbs.accept(principal, what.aet, name=what.name, address=what.address, about=said)
+    return Accepted(**asdict(done))
 
 
 @calls.get("/reports", summary="What peers were to be told and have not taken, latest first")
