@@ -17,6 +17,7 @@ from functools import partial
 from radiolith.archive.outbox import Outbox
 from radiolith.config import Dimse
 from radiolith.dimse import services
+from radiolith.dimse.calls import Record
 from radiolith.dimse.committed import Report
 from radiolith.dimse.delivery import DimseDelivery
 from radiolith.dimse.delivery import Means as Deliveries
@@ -63,7 +64,7 @@ def runner(graph: Graph) -> Runner:
 def reports(graph: Graph) -> Reports:
     """What tells peers what they were promised to be told, in the jobs process."""
     database, dimse = graph.database, graph.settings.dimse
-    reporting = DimseReporting(lambda tenant: title_of(database, dimse, tenant), _secure(dimse))
+    reporting = DimseReporting(lambda tenant: title_of(database, dimse, tenant), _secure(dimse), _recorded(graph))
     return Reports(database, reporting, microseconds, random.random)
 
 
@@ -76,10 +77,17 @@ def _means(graph: Graph) -> Means:
             _secure(dimse),
             partial(_to_outbox, graph.traffic.outbox),
             lambda transfer, peer: _as_peer(database, transfer, peer),
+            _recorded(graph),
         )
     )
     owner = f"{graph.name} {os.getpid()} on {socket.gethostname()}"
     return Means(database, delivery, graph.reads, microseconds, random.random, _new_uid, owner)
+
+
+def _recorded(graph: Graph) -> Callable[[int], Record]:
+    """Where the associations go that this process opens on behalf of a tenant: beside those that it accepts."""
+    told = Ring(graph.settings.home, graph.name).append
+    return lambda tenant: Record(told, microseconds, tenant)
 
 
 async def _to_outbox(outbox: Outbox, operation: Operation, report: Report) -> None:

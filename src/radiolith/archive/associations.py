@@ -1,7 +1,8 @@
-"""What happened on the associations of devices, for whoever has to find out why one does not work.
+"""What happened on associations with devices, whoever opened them, for whoever has to find out why one does not work.
 
-Owns: who may look, which trace is a problem, and hints in words for the usual mistakes. Must never: decide who may connect,
-or show the associations of another tenant. The traces hold nothing about patients (`dimse.trace`).
+Owns: who may look, which trace is a problem, and hints in words for the usual mistakes (`outgoing` has those for our own).
+Must never: decide who may connect, or show the associations of another tenant. The traces hold nothing about patients
+(`dimse.trace`).
 
 Limits: what the ring keeps (`traces`); LIMIT traces of one answer.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from radiolith import traces
+from radiolith.archive import outgoing
 from radiolith.archive.deciding import Deciding
 from radiolith.config import Settings
 from radiolith.index import accounts
@@ -70,8 +72,11 @@ class Associations:
         """The trace of the last call of this title from there; None when it is forgotten."""
         kept = await self._deciding.reading.run(lambda: traces.latest(self._settings.home, RING))
         for trace in kept:
-            ours = trace.get("direction", "incoming") == "incoming"
-            if ours and trace.get("calling") == aet and plain(str(trace.get("address", ""))) == address:
+            if (
+                not is_outgoing(trace)
+                and trace.get("calling") == aet
+                and plain(str(trace.get("address", ""))) == address
+            ):
                 return trace
         return None
 
@@ -81,11 +86,22 @@ class Associations:
         peers = await self._deciding.look(lambda read: accounts.peers(read, principal.tenant.id))
         tenant = principal.tenant.name or "default"
         own = [title for title, name in known.items() if name == tenant]
+
+        def seen(trace: Trace) -> bool:
+            if is_outgoing(trace):
+                return trace.get("tenant") == principal.tenant.id
+            return known.get(str(trace.get("called", "")), "default") == tenant
+
         return [
             Association(_id(trace), is_problem(trace), tuple(hints(trace, own, peers)), trace)
             for trace in kept
-            if known.get(str(trace.get("called", "")), "default") == tenant
+            if seen(trace)
         ]
+
+
+def is_outgoing(trace: Trace) -> bool:
+    """Whether we opened it."""
+    return trace.get("direction") == "outgoing"
 
 
 def _id(trace: Trace) -> str:
@@ -93,12 +109,14 @@ def _id(trace: Trace) -> str:
 
 
 def is_problem(trace: Trace) -> bool:
-    """Whether somebody should look: refused as a whole, nothing accepted, not ended in order, or a failure answered."""
+    """Whether somebody should look: refused as a whole, nothing accepted, not ended in order, or a failure answered; and of
+    what we send, a service of which nothing was accepted."""
     return (
         not str(trace.get("outcome", "")).startswith("accepted")
         or not _accepted(trace)
         or trace.get("end") != "released"
         or bool(failures(trace))
+        or (is_outgoing(trace) and bool(outgoing.refused_services(trace)))
     )
 
 
@@ -124,6 +142,9 @@ def _operations(trace: Trace) -> list[tuple[str, str, int]]:
 
 def hints(trace: Trace, own: Sequence[str], peers: Sequence[Peer]) -> Iterator[str]:
     """What to do about it, a sentence each. `own`: AE titles of this archive; `peers`: those of the same tenant."""
+    if is_outgoing(trace):
+        yield from outgoing.hints(trace)
+        return
     outcome, end = str(trace.get("outcome", "")), str(trace.get("end", ""))
     if outcome.startswith("rejected"):
         yield from _of_rejection(trace, own, peers)

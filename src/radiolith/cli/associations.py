@@ -1,7 +1,8 @@
-"""`radiolith associations`: what happened when devices called, and what to do about it."""
+"""`radiolith associations`: what happened when devices called or were called, and what to do about it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,9 @@ from radiolith.cli import console, options
 if TYPE_CHECKING:
     from radiolith.archive.associations import Association
 
-app = typer.Typer(help="What happened when devices called: the newest first.", invoke_without_command=True)
+app = typer.Typer(
+    help="What happened when devices called or were called: the newest first.", invoke_without_command=True
+)
 
 
 @app.callback()
@@ -34,8 +37,8 @@ def associations(
     if as_json:
         console.give_json([_plain(each) for each in found])
         return
-    columns = ("id", "when (UTC)", "from, to, address", "requests", "what happened")
-    console.give_table(columns, [_line(each) for each in found], "No device has called yet.")
+    columns = ("id", "when (UTC)", "", "from, to, address", "requests", "what happened")
+    console.give_table(columns, [_line(each) for each in found], "No device has called or was called yet.")
     if any(each.hints for each in found):
         console.say("\nWhat to do: radiolith associations show ID")
 
@@ -72,7 +75,7 @@ def _line(found: Association) -> tuple[object, ...]:
     if trace.get("rejection"):
         happened.pop("rejected", None)  # the outcome has it with its reason
     words = "; ".join([*failures(trace), *happened])
-    return found.id, _moment(trace["at"]), who, count, words
+    return found.id, _moment(trace["at"]), "out" if _outgoing(trace) else "in", who, count, words
 
 
 def described(found: Association) -> list[str]:
@@ -80,12 +83,15 @@ def described(found: Association) -> list[str]:
     trace = found.trace
     seconds = max(0, trace["ended_at"] - trace["at"]) / 1_000_000
     largest = trace["pdu_bytes"]
+    calling, called = trace["calling"] or "nobody", trace["called"] or "nothing"
+    who = f"{calling} called {called} at" if _outgoing(trace) else f"{calling} called {called}, from"
+    whom = ("peer      ", "not by its name") if _outgoing(trace) else ("let in as ", "nobody")
     lines = [
-        f"{trace['calling'] or 'nobody'} at {trace['address']} called {trace['called'] or 'nothing'}, {_moment(trace['at'])} UTC",
+        f"{who} {trace['address']}, {_moment(trace['at'])} UTC",
         f"  outcome      {trace['outcome']}",
         *([f"  rejection    {trace['rejection']}"] if trace.get("rejection") else []),
         f"  end          {trace['end']}, after {seconds:.3f} s and {console.bytes_in_words(trace['received_bytes'])}",
-        f"  let in as    {trace['principal'] or 'nobody'}",
+        f"  {whom[0]}   {trace['principal'] or whom[1]}",
         f"  its software {trace['implementation'] or 'not said'}; PDUs it takes: {f'{largest} bytes' if largest else 'any'}",
     ]
     if trace.get("tls"):
@@ -100,6 +106,10 @@ def described(found: Association) -> list[str]:
         lines.append("  answered:")
     lines += [f"    {each['count']:>6} {each['operation']} {each['status']}" for each in trace["operations"]]
     return [*lines, *(f"  > {hint}" for hint in found.hints)]
+
+
+def _outgoing(trace: Mapping[str, Any]) -> bool:
+    return trace.get("direction") == "outgoing"
 
 
 def _moment(at: int) -> str:

@@ -40,6 +40,10 @@ class Recording:
         self._measure.counted("no-connection")
         self.end(why, 0)
 
+    def connected(self, secure: bool, names: frozenset[str]) -> None:
+        """`names`: in the peer's verified certificate."""
+        self._trace.tls, self._trace.names = secure, names
+
     def accepted(self, agreed: Agreed, accept: AssociateAccept) -> None:
         self._trace.agreed(agreed, accept)
         self._measure.opened()

@@ -117,6 +117,7 @@ class Association:
     ):
         self.target = target
         self._recording = recording or Recording(target, request)
+        self._recording.connected(wire.secure, wire.names)
         self._wire, self._request, self._ours = wire, request, ours
         self._loop = asyncio.get_running_loop()
         self._layer = UpperLayer.requestor(request)

@@ -7,7 +7,7 @@ is one verb. Must never: decide; what a caller may do is checked inside the verb
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -152,11 +152,12 @@ class Operations(BaseModel):
 
 
 class Associated(BaseModel):
-    """One association of a device; nothing about a patient."""
+    """One association with a device; nothing about a patient."""
 
     id: str
     at: datetime
     ended_at: datetime
+    direction: Literal["incoming", "outgoing"] = Field("incoming", description="Who opened it: the device, or we.")
     address: str
     calling: str
     called: str
@@ -192,7 +193,7 @@ async def status(inside: Archive, principal: Caller) -> dict[str, Any]:
 # ---------------------------------------------------------------- associations of devices
 
 
-@calls.get("/associations", summary="What happened when devices called, latest first")
+@calls.get("/associations", summary="What happened when devices called or were called, latest first")
 async def associations(
     inside: Archive, principal: Caller, limit: Limit = 100, problems: bool = False
 ) -> list[Associated]:
