@@ -28,7 +28,7 @@ class Layer:
 
 
 class Wire:
-    ended = False
+    ended = blocked = False
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []

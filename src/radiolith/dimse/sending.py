@@ -24,6 +24,7 @@ from radiolith.model import Unavailable
 ANSWER_SECONDS = 120.0
 """For the answer to a C-STORE, and for the next bytes of an object to be taken: a slow archive may write to tape, a dead one
 says nothing."""
+TOO_SHORT = "the data set is shorter than it was said to be"
 _ID_MAX = 0xFFFF
 
 
@@ -43,6 +44,13 @@ class Put(NamedTuple):
 
     command: Command
     answer: asyncio.Future[Command]
+
+
+class Prepared(NamedTuple):
+    """A C-STORE-RQ with its data set, cut for the peer, of which nothing is out."""
+
+    command: Command
+    buffers: list[Buffer]
 
 
 class Sender:
@@ -164,6 +172,34 @@ class Sender:
             raise
         return put
 
+    async def prepare(self, context: Context, command: Command, pieces: AsyncIterator[Buffer], total: int) -> Prepared:
+        """A C-STORE-RQ for `put_whole`, held in memory: so that it can go the moment its turn comes.
+
+        Raises whatever `pieces` raises, ValueError when they are not `total` bytes.
+        """
+        limit = self._layer.peer_max_length
+        buffers: list[Buffer] = [command_only(context.id, command, limit)]
+        outgoing = Outgoing(context.id, total, limit)
+        async for piece in pieces:
+            buffers += outgoing.feed(piece)
+        if not outgoing.complete:
+            raise ValueError(TOO_SHORT)
+        return Prepared(command, buffers)
+
+    async def put_whole(self, prepared: Prepared) -> Put:
+        """As `put`. Raises Lost, TimeoutError."""
+        put = self._expect(prepared.command)
+        try:
+            async with self._streaming:
+                self._write(prepared.buffers)
+                while self._behind:
+                    self._write(self._behind.popleft())
+            await self._taken()
+        except BaseException:
+            self.forget(put)
+            raise
+        return put
+
     async def response(self, put: Put) -> Command:
         """Raises Lost, TimeoutError."""
         try:
@@ -191,7 +227,7 @@ class Sender:
             head = []
             await self._taken()
         if not outgoing.complete:
-            raise ValueError("the data set is shorter than it was said to be")
+            raise ValueError(TOO_SHORT)
 
     async def _taken(self) -> None:
         """Wait until the peer has taken enough, but not for one that is gone."""

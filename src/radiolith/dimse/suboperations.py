@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
+from typing import NamedTuple
 
 from radiolith.archive.outbox import Result
 from radiolith.archive.ports import Stream
@@ -19,16 +20,27 @@ from radiolith.dicom.part10 import file_meta
 from radiolith.dimse.association import Context
 from radiolith.dimse.commands import Command, Plain
 from radiolith.dimse.messages import Buffer
-from radiolith.dimse.sending import Put, Sender
+from radiolith.dimse.sending import Prepared, Put, Sender
 from radiolith.dimse.sopclasses import UNCOMPRESSED
 from radiolith.dimse.status import Service, Status, comment, trouble
 from radiolith.model import Failure, Held, Unsupported
 
 NO_CONTEXT = "the peer accepted no presentation context for its SOP class"
 _RUN = 256  # instances read ahead in one go: of the same class and syntax
-SMALL = 1 << 20  # bytes of an object that goes out before the answer to the one before is told; a slice is half of it
+SMALL = 1 << 20  # bytes of an object that is read and cut while the one before is on its way; a slice is half of it
 
 _Waiting = tuple[Held, Put]
+
+
+class _Streamed(NamedTuple):
+    """What `Sender.put` and `Sender.prepare` take."""
+
+    context: Context
+    command: Command
+    pieces: AsyncGenerator[Buffer, None]
+    total: int | None
+
+
 Ways = dict[str, dict[str, Context]]
 
 
@@ -60,10 +72,9 @@ async def send(
 
     Raises Lost, TimeoutError when the association is over: the rest was not sent.
     """
-    table = ways(contexts)
     waiting: _Waiting | None = None
     try:
-        async with aclosing(_ready(retrieve, table, helds, prefer)) as ready:
+        async with aclosing(_ready((retrieve, sender), ways(contexts), helds, prefer, fields)) as ready:
             async for held, found in ready:
                 asked, waiting = waiting, None
                 answered = await _answered(sender, asked)
@@ -71,15 +82,14 @@ async def send(
                     if answered is not None:
                         yield answered
                     return
-                if answered is not None and not _is_small(found):
+                if answered is not None and not isinstance(found, Prepared):
                     yield answered
                     answered = None
                 if isinstance(found, Result):
                     yield found
                     continue
                 try:
-                    context = table[held.sop_class][found.syntax]
-                    waiting = held, await _put(sender, context, held, found, fields)
+                    waiting = held, await _put(sender, found)
                 except Exception:
                     if answered is not None:
                         yield answered
@@ -95,11 +105,6 @@ async def send(
             sender.forget(waiting[1])
 
 
-def _is_small(found: Stream | Result) -> bool:
-    """Whether sending it takes so little time that the answer to the one before may be told after it."""
-    return isinstance(found, Stream) and found.size is not None and found.size <= SMALL
-
-
 async def _answered(sender: Sender, waiting: _Waiting | None) -> Result | None:
     """What the peer says to the one that is on its way; None where there is none."""
     if waiting is None:
@@ -110,14 +115,29 @@ async def _answered(sender: Sender, waiting: _Waiting | None) -> Result | None:
 
 
 async def _ready(
-    retrieve: Retrieve, table: Ways, helds: Sequence[Held], prefer: str
-) -> AsyncGenerator[tuple[Held, Stream | Result], None]:
-    """Each with its bytes, or why it cannot be sent."""
+    ends: tuple[Retrieve, Sender], table: Ways, helds: Sequence[Held], prefer: str, fields: Mapping[str, Plain]
+) -> AsyncGenerator[tuple[Held, Prepared | _Streamed | Result], None]:
+    """Each with all that is to be sent, or why it cannot be. A small one has been read and cut already: what fails then has
+    cost the association nothing."""
+    retrieve, sender = ends
     for run, direct in _runs(helds, table, prefer):
         streams = _ahead(retrieve, run) if direct else _one_by_one(retrieve, run, table, prefer)
         async with aclosing(streams):
-            async for pair in streams:
-                yield pair
+            async for held, found in streams:
+                if isinstance(found, Result):
+                    yield held, found
+                    continue
+                streamed = _streamed(sender, table[held.sop_class][found.syntax], held, found, fields)
+                if streamed.total is None or streamed.total > SMALL:
+                    yield held, streamed
+                    continue
+                try:
+                    yield (
+                        held,
+                        await sender.prepare(streamed.context, streamed.command, streamed.pieces, streamed.total),
+                    )
+                except (Failure, ValueError) as failure:
+                    yield held, _failed(held, failure)
 
 
 def _runs(helds: Sequence[Held], table: Ways, prefer: str) -> Iterator[tuple[list[Held], bool]]:
@@ -175,12 +195,12 @@ async def _one_by_one(
             yield held, _failed(held, failure)
 
 
-def _failed(held: Held, failure: Failure) -> Result:
+def _failed(held: Held, failure: Failure | ValueError) -> Result:
     status, words, _ = trouble(Service.STORE, failure)
     return Result(held, status, words)
 
 
-async def _put(sender: Sender, context: Context, held: Held, stream: Stream, fields: Mapping[str, Plain]) -> Put:
+def _streamed(sender: Sender, context: Context, held: Held, stream: Stream, fields: Mapping[str, Plain]) -> _Streamed:
     command = Command.of(
         "C-STORE-RQ",
         True,
@@ -191,7 +211,11 @@ async def _put(sender: Sender, context: Context, held: Held, stream: Stream, fie
     )
     meta = len(file_meta(held.sop_class, held.identity.sop, stream.syntax))
     total = None if stream.size is None else stream.size - meta
-    return await sender.put(context, command, _behind(stream, meta), total)
+    return _Streamed(context, command, _behind(stream, meta), total)
+
+
+async def _put(sender: Sender, found: Prepared | _Streamed) -> Put:
+    return await (sender.put_whole(found) if isinstance(found, Prepared) else sender.put(*found))
 
 
 async def _behind(stream: Stream, skip: int) -> AsyncGenerator[Buffer, None]:
