@@ -194,3 +194,17 @@ def test_what_lacks_a_peer_goes_on_when_it_is_there(database: Database, held: li
         facts.apply(tx, Fact("peer", 5, "a", TENANT.uid, {"name": "ws", "aet": "WS"}), b"p" * 16)
         assert sending.resume_held(tx, 300) == 1
     assert one(database, number).state is State.WAITING
+
+
+def test_marks_of_neighbours_touch_nothing_between_and_beside_them(database: Database, held: list[Identity]) -> None:
+    (number,) = order(database)
+    claimed = claim(database, number, "a", 110, 210)
+    assert claimed
+    marks = [Mark(at, ItemState.SENT) for at in (6, 2, 1, 4)] + [Mark(3, ItemState.REFUSED, 0xA900, "no")]
+    with database.write() as tx:
+        after = sending.mark(tx, claimed, marks, 120, 220)
+    assert after and (after.delivered, after.failed) == (4, 1)
+    with database.read() as read:
+        states = {position: item.state for position, item in outbox.items(read, number)}
+    sent, refused, waiting = ItemState.SENT, ItemState.REFUSED, ItemState.WAITING
+    assert states == {1: sent, 2: sent, 3: refused, 4: sent, 5: waiting, 6: sent, 7: waiting}

@@ -11,7 +11,8 @@ from radiolith.index import sending
 from radiolith.index.database import Database
 from radiolith.index.outbox import ItemState, Priority, State
 from radiolith.jobs import outbox
-from radiolith.jobs.outbox import ASKS, ATTEMPTS, COMMITMENT, FIRST, LEASE, LONGEST, Runner, Sender, pause, standing
+from radiolith.jobs.outbox import ASKS, ATTEMPTS, COMMITMENT, FIRST, LEASE, LONGEST, Runner, Sender, pause
+from radiolith.jobs.outcomes import standing
 from tests.index.conftest import TENANT, fresh  # noqa: F401
 from tests.jobs.sending import BROKEN, Killed, Mortal, Slow, World
 
@@ -148,7 +149,7 @@ async def test_instances_go_on_while_answers_are_noted_up_to_a_bound(
 ) -> None:
     monkeypatch.setattr(outbox, "MARKS", 4)
     number = small.order()
-    slow = Slow(small.database, 3)  # behind the claim and the first renewal
+    slow = Slow(small.database, 2)  # behind the claim
     sending_it = asyncio.ensure_future(Sender(small.means(slow)).run(number))
     await asyncio.to_thread(slow.reached.wait, 30)
     for _ in range(50):
@@ -162,7 +163,7 @@ async def test_instances_go_on_while_answers_are_noted_up_to_a_bound(
 async def test_a_stop_while_answers_are_noted_loses_none_of_them(small: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "MARKS", 4)
     number = small.order()
-    slow = Slow(small.database, 3)
+    slow = Slow(small.database, 2)
     sending_it = asyncio.ensure_future(Sender(small.means(slow)).run(number))
     await asyncio.to_thread(slow.reached.wait, 30)
     sending_it.cancel()

@@ -7,6 +7,7 @@ somebody else has taken: each change names the lease it was read with.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from radiolith.index.outbox import COLUMNS, KEEP, KEEP_FAILED, ItemState, Mark, State, Transfer, clipped, transfer_of
@@ -54,10 +55,19 @@ def mark(tx: Writer, claimed: Transfer, marks: Sequence[Mark], now: int, until: 
     if mine is None or not marks:
         return mine
     tx.run_many(
-        "UPDATE transfer_items SET state = ?, tries = tries + ?, status = ?, said = ? WHERE transfer_id = ? AND position = ?",
+        "UPDATE transfer_items SET state = ?, tries = tries + ?, status = ?, said = ? WHERE transfer_id = ?"
+        " AND position >= ? AND position <= ?",
         [
-            (int(one.state), int(one.state is ItemState.SENT), one.status, clipped(one.said), mine.id, one.position)
-            for one in marks
+            (
+                int(one.state),
+                int(one.state is ItemState.SENT),
+                one.status,
+                clipped(one.said),
+                mine.id,
+                one.position,
+                last,
+            )
+            for one, last in _runs(marks)
         ],
     )
     sent, refused, gone = (
@@ -71,12 +81,33 @@ def mark(tx: Writer, claimed: Transfer, marks: Sequence[Mark], now: int, until: 
     return transfer_of(row) if row else None
 
 
+def _runs(marks: Sequence[Mark]) -> list[tuple[Mark, int]]:
+    """Neighbours of which the same is said as one: its first mark and its last position. Most series are a single one."""
+    runs: list[tuple[Mark, int]] = []
+    for one in sorted(marks, key=lambda mark: mark.position):
+        first, last = runs[-1] if runs else (None, 0)
+        if first is not None and one == replace(first, position=one.position) and one.position == last + 1:
+            runs[-1] = first, one.position
+        else:
+            runs.append((one, one.position))
+    return runs
+
+
 def postpone(tx: Writer, numbers: Sequence[int], until: int) -> None:
     """Nobody but who ordered them begins these before then."""
     for number in sorted(numbers):
         tx.run(
             "UPDATE transfers SET next_at = ? WHERE id = ? AND state = 0 AND attempts = 0 AND next_at < ?",
             (until, number, until),
+        )
+
+
+def hand_on(tx: Writer, numbers: Sequence[int], said: str, now: int) -> None:
+    """Who wanted to begin these will not: they are due, for whoever comes first."""
+    for number in sorted(numbers):
+        tx.run(
+            "UPDATE transfers SET next_at = ?, said = ?, changed_at = ? WHERE id = ? AND state = 0 AND attempts = 0",
+            (now, clipped(said), now, number),
         )
 
 

@@ -24,6 +24,7 @@ from radiolith.index.accounts import Peer
 from radiolith.index.database import Database
 from radiolith.index.outbox import ItemState, Mark, State, Transfer
 from radiolith.index.session import Reader, Writer
+from radiolith.jobs.outcomes import Interruption, standing
 from radiolith.model import Failure, Held, Principal, Tenant
 from radiolith.trust.audit import ReadAudit
 
@@ -41,19 +42,6 @@ TOTAL, PER_PEER = 8, 2  # transfers under way in one process, and to one peer
 POLL = 2.0  # seconds between two looks for what is due
 SWEEP = 60_000_000  # microseconds between two rounds of forgetting
 log = structlog.get_logger()
-
-_DUPLICATE = 0x0111  # the peer has it already: what a lost answer leads to
-_REFUSED_LATER = frozenset({0x0110, 0x0210, 0x0213})  # processing failure, duplicate invocation, resource limitation
-
-
-def standing(status: int) -> ItemState:
-    """What a C-STORE status (PS3.4 table B.2-1, PS3.7 annex C) means for an instance: the peer has it, will not have it, or
-    (0xA7xx out of resources, 0x0110 processing failure) may have it later."""
-    if status in (0x0000, 0x0001, 0x0107, 0x0116, _DUPLICATE) or status >> 12 == 0xB:
-        return ItemState.SENT
-    if status >> 8 == 0xA7 or status in _REFUSED_LATER:
-        return ItemState.WAITING
-    return ItemState.REFUSED
 
 
 def pause(attempts: int, random: float) -> int:
@@ -123,12 +111,13 @@ class Sender:
         *,
         early: bool = False,
         behind: Sequence[int] = (),
+        interrupted: Callable[[], Interruption] = Interruption,
     ) -> Transfer | None:
         """Take a transfer up and do what can be done now; what it is afterwards, None where somebody else has it.
 
         told: hears every answer as it comes (a C-MOVE's sub-operations). early: also where it is not due yet, within
         the head start of who ordered it. behind: transfers whose turn comes after this one, and which nobody else shall
-        begin meanwhile.
+        begin meanwhile. interrupted: asked when this call is cancelled.
         """
         self._numbers += 1
         owner = f"{self._means.owner} {self._numbers}"
@@ -136,14 +125,20 @@ class Sender:
         if claimed is None:
             return None
         try:
-            await self._work(claimed, told, behind)
+            await self._work(claimed, told, behind, interrupted)
         except LeaseLost:
             log.info("a transfer was taken away", transfer=number)
         return await asyncio.to_thread(self._read, lambda read: outbox.get(read, claimed.tenant_id, number))
 
     # ------------------------------------------------------------ one transfer
 
-    async def _work(self, claimed: Transfer, told: Callable[[Result], None], behind: Sequence[int]) -> None:
+    async def _work(
+        self,
+        claimed: Transfer,
+        told: Callable[[Result], None],
+        behind: Sequence[int],
+        interrupted: Callable[[], Interruption],
+    ) -> None:
         def look(read: Reader) -> tuple[Peer | None, Tenant]:
             tenant = Tenant(claimed.tenant_id, heldrows.tenant_uid(read, claimed.tenant_id), "")
             return accounts.peer(read, claimed.tenant_id, claimed.peer), tenant
@@ -158,16 +153,20 @@ class Sender:
         sent = _Sending(claimed, peer, Principal(tenant, claimed.principal, "", "system"), told)
         sent.behind = behind
         try:
-            await self._flush(sent)  # those behind wait from now on, not from the first answer on
+            if behind:
+                await self._flush(sent)  # they wait from now on, not from the first answer on
             while await self._batch(sent):
                 pass
         except Failure as failure:
             await self._flush(sent)
             await self._failed(sent.claimed, str(failure))
             return
-        except asyncio.CancelledError:  # an orderly stop: somebody may go on at once
+        except asyncio.CancelledError:  # in order: what was answered is noted
             await self._flush(sent)
-            await self._leave(sent.claimed, State.WAITING, "interrupted: the server was stopped")
+            why = interrupted()
+            await self._leave(sent.claimed, State.WAITING, why.said, 0 if why.handed_on else LEASE)
+            if why.handed_on:
+                await self._write(sending.hand_on, behind, why.said, self._means.clock())
             raise
         await self._ended(sent)
 
@@ -185,7 +184,8 @@ class Sender:
             await self._deliver(sent, [held for _, held in found])
             if sent.positions:
                 sent.later = sent.later or f"{len(sent.positions)} instances had no answer"
-        await self._flush(sent)
+        if sent.marks:
+            await self._flush(sent)
         return bool(found or gone)
 
     async def _deliver(self, sent: _Sending, helds: Sequence[Held]) -> None:
@@ -236,12 +236,11 @@ class Sender:
             await asyncio.shield(writing)
         finally:
             await asyncio.wait({writing})
-            noted = writing.exception() is None
-            sent.marks = sent.marks if noted else marks + sent.marks
-            sent.claimed = (writing.result() if noted else None) or sent.claimed
-            sent.noting = 0
+            mine = None if writing.exception() else writing.result()
+            sent.marks = marks + sent.marks if writing.exception() else sent.marks
+            sent.claimed, sent.noting = mine or sent.claimed, 0
             sent.room.set()
-        if writing.result() is None:
+        if mine is None:
             raise LeaseLost
 
     # ------------------------------------------------------------ ends
