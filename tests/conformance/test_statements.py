@@ -118,18 +118,30 @@ def test_an_actor_is_claimed_only_with_all_of_its_transactions(now: Declared) ->
     claimed = [each for each in ihe.ACTORS if each.implemented(now)]
     assert claimed
     for actor in claimed:
-        assert actor.profile in markdown(integration_statement(now))
+        assert f"| {actor.profile} | {actor.actor} | none |" in markdown(integration_statement(now))
     nothing = replace(now, resources=(), served={}, offer=replace(now.offer, accepts={}))
     assert not [each for each in ihe.ACTORS if each.implemented(nothing)]
     partly = replace(now, resources=[each for each in now.resources if each["path"] != "/studies"])
-    assert "Web-based" not in markdown(integration_statement(partly))
+    found = {each.actor: each.implemented(partly) for each in ihe.ACTORS if "(WIA)" in each.profile}
+    assert found == {"Imaging Document Source": True, "Imaging Document Responder": False}
+    assert "| Imaging Document Responder | none |" not in markdown(integration_statement(partly))
+    assert "| Imaging Document Responder | nothing | RAD-129 QIDO-RS Query |" in markdown(integration_statement(partly))
+
+
+def test_what_is_served_in_part_is_not_claimed(now: Declared) -> None:
+    """Documents are queried by their title, which the index does not have; nobody describes an image from its bulk data."""
+    lacks = {each.profile.partition("(")[2][:-1]: [one.number for one in each.lacks(now)] for each in ihe.ACTORS}
+    assert lacks == {"WIA": [], "WIC": ["RAD-108"], "KIN": ["RAD-30"], "ED": ["RAD-44"], "REM": ["RAD-64"]}
+    for path in ihe._DOCUMENT_TITLE:
+        assert path not in {each.path for each in ATTRIBUTES}
 
 
 def test_evidence_needs_commitment(now: Declared) -> None:
     ed = next(each for each in ihe.ACTORS if "(ED)" in each.profile)
     without = {uid: names for uid, names in now.served.items() if uid != sopclasses.STORAGE_COMMITMENT}
     accepts = {uid: how for uid, how in now.offer.accepts.items() if uid != sopclasses.STORAGE_COMMITMENT}
-    assert not ed.implemented(replace(now, served=without, offer=replace(now.offer, accepts=accepts)))
+    lacks = ed.lacks(replace(now, served=without, offer=replace(now.offer, accepts=accepts)))
+    assert "RAD-10" in {each.number for each in lacks} - {each.number for each in ed.lacks(now)}
     assert STORE in now.requests(CT)
 
 
