@@ -38,6 +38,7 @@ WATCH_SECONDS = 1.0
 DRAIN_IDLE, DRAIN_SECONDS, DRAIN_WATCH = 2.0, 10.0, 0.05
 """Once its process is to end: how long an association may be silent, how long it may go on, and how closely it is watched
 for the moment between two messages."""
+STOPPED = "the server was stopped"
 _FULL = Rejected(association.LOCAL_LIMIT_EXCEEDED, "as many associations are open as are allowed")
 
 
@@ -64,13 +65,16 @@ class Acceptor:
         watch = self._loop.create_task(self._watch())
         try:
             await read(self._wire, self._layer, self._on)
+        except asyncio.CancelledError:
+            self.trace.ended(STOPPED)
+            raise
         finally:
             watch.cancel()
             if self._layer.may_send_data and not self._wire.ended:  # cut short from here
                 self._wire.write([self._layer.send_abort()])
             flush(self._wire, self._layer)
             self._wire.close()
-            await self._exchange.end("the association ended")
+            await self._exchange.end(self._gone())
             self._measure.end()
             self.trace.ended_at = self._node.clock()
             if self._layer.fault:
@@ -78,6 +82,12 @@ class Acceptor:
             self.trace.bytes = self._wire.received
             if self._counted:
                 self._node.held.associations.give(self._wire.address)
+
+    def _gone(self) -> str:
+        """Why what was asked for here is not answered."""
+        if self.trace.end == STOPPED:
+            return STOPPED
+        return f"{self.trace.calling}, who asked for it, went away ({self.trace.end or 'the connection was closed'})"
 
     def drain(self) -> None:
         """End once the peer has done what it came for, or between two messages: there is a process that takes over."""

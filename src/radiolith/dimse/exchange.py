@@ -20,6 +20,7 @@ import structlog
 
 from radiolith.dimse import services
 from radiolith.dimse.association import Context
+from radiolith.dimse.calls import is_pending
 from radiolith.dimse.commands import FIELD, RESPONSE, Command
 from radiolith.dimse.indications import Event, Fragment, OutOfTurn
 from radiolith.dimse.items import ProtocolError
@@ -194,6 +195,7 @@ class Exchange:
         for responses in self._responses.values():
             responses.end(why)
         for operation in self._operations.values():
+            operation.gone = operation.gone if operation.cancelled else why
             operation.cancelled = True
         under_way = self._tasks | self._behind
         for task in under_way:
@@ -284,7 +286,8 @@ class Exchange:
                 log.exception("an operation failed", operation=operation.command.name)
             operation.fail(trouble(services.service_of(operation.command), failure))
         finally:
-            self._told(operation.command, operation.status)
+            unanswered = operation.gone or is_pending(operation.status)
+            self._told(operation.command, -1 if unanswered else operation.status)
             if self._operations.get(operation.command.message_id) is operation:
                 del self._operations[operation.command.message_id]
         if operation.behind is not None and len(self._behind) < OPERATIONS_MAX:

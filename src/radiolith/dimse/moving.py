@@ -1,8 +1,8 @@
 """The C-MOVE service (PS3.4 C.4.2): what is named is ordered in the outbox, and sent at once by whoever was asked.
 
 Owns: the conversation: counters while it goes, cancel, the last response. Must never: send to an AE title that is no peer, or
-lose an order: it is durable before the first instance goes, and when this process or its association ends in the middle, the
-outbox goes on with what is missing.
+lose an order: it is durable before the first instance goes, and when this process ends in the middle, or who asked goes away
+without C-CANCEL, the outbox goes on with what is missing.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from radiolith.dimse.infomodels import MODELS, Negotiated
 from radiolith.dimse.operation import Operation
 from radiolith.dimse.status import Refused, Status, comment
 from radiolith.jobs.outbox import Sender
+from radiolith.jobs.outcomes import Interruption
 from radiolith.model import Identity, Level, LimitExceeded, Tenant
 
 HEARD_EVERY = 0.2
@@ -59,11 +60,14 @@ async def serve(operation: Operation) -> None:
     counters.remaining = sum(transfer.total for transfer in transfers)
     said = ""
     waiting = [transfer.id for transfer in transfers]
-    while waiting:
-        number = waiting.pop(0)
-        said = await _send(operation, moving, (number, waiting), counters) or said
-        if operation.cancelled:
-            break
+    try:
+        while waiting and not operation.cancelled:
+            number = waiting.pop(0)
+            said = await _send(operation, moving, (number, waiting), counters) or said
+    except asyncio.CancelledError:
+        if not operation.gone:  # C-CANCEL was the last that was heard
+            await moving.outbox.stop(caller.principal, [transfer.id for transfer in transfers])
+        raise
     if operation.cancelled:
         await moving.outbox.stop(caller.principal, [transfer.id for transfer in transfers])
     else:  # what had no answer stays in the outbox; of this move it has failed
@@ -107,7 +111,13 @@ async def _send(operation: Operation, moving: Moving, turn: tuple[int, list[int]
     def told(result: Result) -> None:
         counters.tell(operation, result)
 
-    sending = asyncio.ensure_future(moving.sender.run(number, told, early=True, behind=tuple(behind)))
+    def interrupted() -> Interruption:
+        if operation.gone:
+            return Interruption(f"interrupted: {operation.gone}; the rest is sent all the same")
+        return Interruption(f"cancelled by {operation.caller.calling} (C-CANCEL)", handed_on=False)
+
+    run = moving.sender.run(number, told, early=True, behind=tuple(behind), interrupted=interrupted)
+    sending = asyncio.ensure_future(run)
     try:
         while not (await asyncio.wait({sending}, timeout=HEARD_EVERY))[0]:
             if operation.cancelled:

@@ -42,7 +42,8 @@ class Caller:
 class Operation:
     """`data`: the whole data set of the request, b'' where it has none. `contexts`: all of the association.
 
-    `cancelled` turns true when the peer says so; `status` is that of the last response. `behind`: set by a service that has
+    `cancelled` turns true when the peer says so, and when its association ends: then `gone` says why, unless the peer had
+    cancelled before. `status` is that of the last response. `behind`: set by a service that has
     more to do once it has answered; nobody waits for that, and it ends with the association.
     """
 
@@ -55,6 +56,7 @@ class Operation:
     data: bytes = b""
     moving: Moving | None = None  # of the process; None where nothing can be sent
     cancelled: bool = False
+    gone: str = ""
     status: int = -1
     behind: Callable[[], Awaitable[None]] | None = None
 
