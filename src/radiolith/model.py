@@ -177,8 +177,54 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """One attribute of a header, set or taken away. `value`: its DICOM JSON object without "vr" (PS3.18 F.2.2) as bytes;
+    None takes it away. `creator`: the private creator of a private tag gggg00ee, '' of a standard one."""
+
+    tag: int
+    vr: str
+    value: bytes | None
+    creator: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The edits of one decision: an item of the Original Attributes Sequence (PS3.3 C.12.1.1.9)."""
+
+    operation: bytes
+    at: int
+    by: str
+    why: str  # Reason for the Attribute Modification (0400,0565): 'CORRECT' or 'COERCE'
+    origin: str  # Source of Previous Values (0400,0564), '' where nobody said
+    edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UidMap:
+    """Where studies, series and instances that a header may refer to are shown now; SOP Instance UIDs never change."""
+
+    studies: tuple[tuple[str, str], ...] = ()  # (received, shown)
+    series: tuple[tuple[tuple[str, str], tuple[str, str]], ...] = ()  # (study, series) -> (study, series)
+    instances: tuple[tuple[tuple[str, str, str], tuple[str, str]], ...] = ()  # (study, series, sop) -> (study, series)
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """What the headers of a series show beside what was received. `digest`: 16 bytes over everything else: the same
+    header under the same overlay has the same bytes everywhere."""
+
+    digest: bytes
+    steps: tuple[Step, ...]
+    uids: UidMap = UidMap()
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
-    """One version or encoding of an instance as the index knows it, ready to be read."""
+    """One version or encoding of an instance as the index knows it, ready to be read.
+
+    `identity` is where it is shown. `home`: the identity it was received under, None when that is the same. `overlay`:
+    the corrections of its header, None when it goes out as it came.
+    """
 
     instance_id: int
     identity: Identity
@@ -193,6 +239,8 @@ class Held:
     current: bool = True
     rejected: str = ""  # '' or the reason code
     encoding_of: bytes | None = None
+    home: Identity | None = None
+    overlay: Overlay | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,5 +144,5 @@ def test_versions_that_do_not_fit_are_named(older: int, kind: str, tmp_path: Pat
 def test_there_is_a_step_and_a_fixture_for_every_version() -> None:
     versions = set(range(1, schema.VERSION + 1))
     assert migrations.STEPS.keys() == versions == set(FORMATS)
-    assert {one.since for one in (*schema.TABLES, *schema.INDICES)} <= versions
+    assert {one.since for one in (*schema.TABLES, *schema.ADDED, *schema.INDICES)} <= versions
     assert sqlite3.sqlite_version_info >= (3, 35)  # RETURNING, MATERIALIZED

@@ -18,12 +18,12 @@ def test_every_cell_of_the_matrix() -> None:
         "admin": {action.name for action in Action},
         "archivist": {
             "STORE", "QUERY", "RETRIEVE", "REJECT", "RESTORE", "SWITCH", "COMMIT", "QUARANTINE", "STATUS", "EXPORT",
-            "ASSOCIATIONS",
+            "ASSOCIATIONS", "AMEND", "PATIENTS", "DESK", "LABEL", "HISTORY", "FOLLOW",
         },
-        "editor": {"STORE", "QUERY", "RETRIEVE", "COMMIT", "STATUS"},
-        "reader": {"QUERY", "RETRIEVE", "STATUS"},
+        "editor": {"STORE", "QUERY", "RETRIEVE", "COMMIT", "STATUS", "LABEL", "FOLLOW"},
+        "reader": {"QUERY", "RETRIEVE", "STATUS", "FOLLOW"},
         "writer": {"STORE", "COMMIT", "STATUS"},
-        "auditor": {"AUDIT", "ASSOCIATIONS", "STATUS"},
+        "auditor": {"AUDIT", "ASSOCIATIONS", "STATUS", "HISTORY"},
     }  # fmt: skip
 
 

@@ -31,12 +31,16 @@ class ChangeKind(IntEnum):
     RELEASED = 7
     FACT = 8
     COMPLETE = 9
+    AMENDED = 10
+    PLACED = 11
+    PATIENT = 12
+    LABELLED = 13
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`instance_id` is the row of `instances` (of `quarantine` for QUARANTINED and RELEASED, of `completions` for COMPLETE), 0
-    for FACT."""
+    """`instance_id` is the row of `instances` (of `quarantine` for QUARANTINED and RELEASED, of `completions` for COMPLETE, of
+    `patients` for PATIENT, whose study_id is 0), 0 for FACT, AMENDED, PLACED and LABELLED."""
 
     number: int
     xid: int

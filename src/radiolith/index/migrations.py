@@ -39,12 +39,26 @@ def _first(tx: Writer, random: Callable[[int], bytes]) -> None:
     tx.run("INSERT INTO meta(key, value) VALUES ('epoch', ?)", (random(8).hex(),))
 
 
+def _sixth(tx: Writer, random: Callable[[int], bytes]) -> None:
+    _added(6)(tx, random)
+    tx.run(
+        "INSERT INTO study_patients(tenant_id, study_id, patient_id, first_key)"
+        " SELECT tenant_id, id, patient_id, first_key FROM studies WHERE patient_id IS NOT NULL"
+    )
+    # what was said before the last word is in the log alone until a rebuild
+    tx.run(
+        "INSERT INTO history(tenant_id, study, series, sop, at, fact, kind, op, value) SELECT tenant_id, study, series, sop, at,"
+        " fact, CASE WHEN kind = 2 THEN 'current' WHEN value = '' THEN 'restore' ELSE 'reject' END, fact, value FROM decisions"
+    )
+
+
 STEPS: dict[int, Step] = {
     1: _first,
     2: _added(2),  # failed_sign_ins
     3: _added(3),  # transfers
     4: _added(4),  # arrivals, devices
     5: _added(5),  # peer_reports, knocks
+    6: _sixth,  # words, operations, history, overlays, labels, …
 }
 
 

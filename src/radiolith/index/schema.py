@@ -1,8 +1,7 @@
 """The tables, once, for both databases.
 
-Owns: every table, column and index, and how they are written in SQLite's and PostgreSQL's words. Must never: run anything
-(migrations.py does). Column types are `id` (own row number), `int` (64 bit), `text` (compared by code point), `blob`.
-A trailing `!` means NOT NULL. Small dictionaries (`codes`, `segments`, `scopes`) keep an instance's row near 200 bytes; UIDs
+Owns: every table, column and index, and which version brought it. Must never: run anything (migrations.py does). The types of
+columns are those of `ddl`. Small dictionaries (`codes`, `segments`, `scopes`) keep an instance's row near 200 bytes; UIDs
 are packed (uids.py), so 64 characters take 32 bytes. Every row of a tenant's data begins its keys with, or carries, tenant_id.
 
 Counts and sets on studies and series ("visible": current version, not rejected) are maintained by instances.py and facts.py
@@ -11,33 +10,9 @@ inside the transaction that changes them, so that no question ever counts rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from radiolith.index.ddl import Added, Index, Table, create_index, create_table, typed
 
-VERSION = 5  # of the schema; a database with a newer one is refused
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """`columns`: 'name type' in order. `key`: primary key columns when there is no `id` column (clustered on SQLite).
-
-    `since`: the schema version that brought the table, for ever: its migration step makes it.
-    """
-
-    name: str
-    columns: tuple[str, ...]
-    key: tuple[str, ...] = ()
-    since: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Index:
-    name: str
-    table: str
-    columns: tuple[str, ...]
-    unique: bool = False
-    where: str = ""
-    only: str = ""  # the dialect that needs it
-    since: int = 1  # as of a table
+VERSION = 6  # of the schema; a database with a newer one is refused
 
 
 def _table(name: str, columns: str, key: str = "", since: int = 1) -> Table:
@@ -226,6 +201,85 @@ TABLES = (
         "tenant_id calling called address",
         since=5,
     ),
+    # decisions about headers, places, patients and labels: every word that was said, active or not; see docs/decisions/100.
+    # level: words.Level; study, series, sop: packed UIDs as received, patient, issuer: an identifier; '' where the subject has
+    # none; slot: what is decided (a tag, 'place', 'into', 'state', …); target…: where a 'place' or 'into' points
+    _table(
+        "words",
+        "tenant_id int!, level int!, study blob!, series blob!, sop blob!, patient text!, issuer text!, slot text!, at int!,"
+        " fact blob!, op blob!, value text!, target blob!, target_patient text!, target_issuer text!",
+        "tenant_id level study series sop patient issuer slot at fact",
+        since=6,
+    ),
+    # what people did: one row for all words of an operation; undone: the last word of (undone_at, undone_fact)
+    _table(
+        "operations",
+        "tenant_id int!, op blob!, at int!, fact blob!, undone int!, undone_at int!, undone_fact blob!, kind text!,"
+        " by_name text!, why text!, reason text!, summary text!",
+        "tenant_id op",
+        since=6,
+    ),
+    # every rejection, restoration and choice of a version; `decisions` holds the last active word of each
+    _table(
+        "history",
+        "tenant_id int!, study blob!, series blob!, sop blob!, at int!, fact blob!, kind text!, op blob!, value text!",
+        "tenant_id study series sop at fact kind",
+        since=6,
+    ),
+    # corrections of headers by their digest, as JSON; shared by all series they apply to
+    _table("overlays", "tenant_id int!, digest blob!, body text!", "tenant_id digest", since=6),
+    # every patient that the headers of a study name; more than one is a case for a person
+    _table(
+        "study_patients",
+        "tenant_id int!, study_id int!, patient_id int!, first_key blob!",
+        "study_id patient_id",
+        since=6,
+    ),
+    # names under which a study is found though it shows others now; kind: study_names.Kind
+    _table(
+        "study_names",
+        "tenant_id int!, kind int!, value text!, issuer text!, study_id int!",
+        "tenant_id kind value issuer study_id",
+        since=6,
+    ),
+    # level and owner_id: whose label it is; value '' is a mere word
+    _table(
+        "labels",
+        "tenant_id int!, level int!, owner_id int!, name text!, value text!",
+        "level owner_id name value",
+        since=6,
+    ),
+    # values of attributes that a setting made searchable; attribute: code number; value: folded for matching
+    _table(
+        "extras",
+        "tenant_id int!, attribute int!, value text!, instance_id int!",
+        "instance_id attribute value",
+        since=6,
+    ),
+    # how far the filling in of such an attribute has come, by rows of `instances`; state: 0 under way, 1 done
+    _table("extra_fills", "attribute text!, done_row int!, last_row int!, state int!, at int!", "attribute", since=6),
+    # batches that a webhook could not be given; state: 0 to be tried again, 1 given up; first, last: numbers of changes
+    _table(
+        "deliveries",
+        "id id, tenant_id int!, webhook text!, state int!, attempts int!, next_at int!, said text!, created_at int!,"
+        " ended_at int!, body text!",
+        since=6,
+    ),
+)
+
+ADDED = (
+    # series row of the identity an instance was received under, where that is not the series it is shown in
+    Added("instances", "home_id int", since=6),
+    # columns of a later version's header, as JSON: those of the rows above are of the current version
+    Added("instances", "described text", since=6),
+    # the columns as received, as JSON, where a row shows corrections
+    Added("patients", "base text", since=6),
+    Added("studies", "base text", since=6),
+    Added("series", "base text", since=6),
+    # the patient that the headers name, where the study is shown under another one
+    Added("studies", "home_patient int", since=6),
+    # digest of the corrections of this series' headers
+    Added("series", "overlay blob", since=6),
 )
 
 INDICES = (
@@ -277,42 +331,38 @@ INDICES = (
     Index("reports_due", "peer_reports", ("next_at",), where="state = 0", since=5),
     Index("reports_ended", "peer_reports", ("ended_at",), where="state > 0", since=5),
     Index("reports_listed", "peer_reports", ("tenant_id", "id"), since=5),
+    Index("instances_home", "instances", ("home_id",), where="home_id IS NOT NULL", since=6),
+    Index(
+        "instances_versions", "instances", ("tenant_id", "uid"), where="version > 0 AND encoding_of IS NULL", since=6
+    ),
+    Index("words_op", "words", ("tenant_id", "op"), since=6),
+    Index("words_target", "words", ("tenant_id", "target"), where="target <> {empty}", since=6),
+    Index(
+        "words_patient",
+        "words",
+        ("tenant_id", "target_patient", "target_issuer"),
+        where="target_patient <> ''",
+        since=6,
+    ),
+    Index("operations_latest", "operations", ("tenant_id", "at", "op"), since=6),
+    Index("history_op", "history", ("tenant_id", "op"), since=6),
+    Index("study_patients_patient", "study_patients", ("patient_id",), since=6),
+    Index("study_names_study", "study_names", ("study_id",), since=6),
+    Index("labels_found", "labels", ("tenant_id", "name", "value", "level", "owner_id"), since=6),
+    Index("extras_value", "extras", ("tenant_id", "attribute", "value", "instance_id"), since=6),
+    Index("deliveries_due", "deliveries", ("webhook", "tenant_id", "state", "next_at"), since=6),
 )
 
-_TYPES = {
-    "sqlite": {"id": "INTEGER PRIMARY KEY AUTOINCREMENT", "int": "INTEGER", "text": "TEXT", "blob": "BLOB"},
-    "postgresql": {
-        "id": "BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY",
-        "int": "BIGINT",
-        "text": 'TEXT COLLATE "C"',
-        "blob": "BYTEA",
-    },
-}
 
-
-def create_table(table: Table, dialect: str) -> str:
-    types = _TYPES[dialect]
-    lines: list[str] = []
-    for column in table.columns:
-        name, kind = column.split(" ")
-        lines.append(f"{name} {types[kind.rstrip('!')]}{' NOT NULL' if kind.endswith('!') else ''}")
-    if table.key:
-        lines.append(f"PRIMARY KEY ({', '.join(table.key)})")
-    tail = " WITHOUT ROWID" if table.key and dialect == "sqlite" else ""
-    return f"CREATE TABLE {table.name} ({', '.join(lines)}){tail}"
-
-
-def create_index(index: Index, dialect: str) -> str:
-    columns = list(index.columns)
-    if dialect == "sqlite" and columns[-1] == "id":
-        columns.pop()  # every SQLite index ends in the row number already
-    unique = "UNIQUE " if index.unique else ""
-    where = f" WHERE {index.where}" if index.where else ""
-    return f"CREATE {unique}INDEX {index.name} ON {index.table} ({', '.join(columns)}){where}"
+def columns_of(table: str) -> list[str]:
+    """Names of a table's columns, those that came later last."""
+    first = [column for made in TABLES if made.name == table for column in made.columns]
+    return [column.split(" ")[0] for column in (*first, *(one.column for one in ADDED if one.table == table))]
 
 
 def statements(dialect: str, since: int) -> list[str]:
     """What the given schema version brought, in order: all tables first."""
     made = [create_table(table, dialect) for table in TABLES if table.since == since]
+    made += [f"ALTER TABLE {one.table} ADD COLUMN {typed(one.column, dialect)}" for one in ADDED if one.since == since]
     indices = [index for index in INDICES if index.since == since and index.only in ("", dialect)]
     return made + [create_index(index, dialect) for index in indices]

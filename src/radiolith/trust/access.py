@@ -26,19 +26,42 @@ class Action(StrEnum):
     ASSOCIATIONS = "associations"  # what happened on the associations of devices
     STATUS = "status"
     EXPORT = "export"
+    SEND = "send"  # order that what is held goes to a peer, send again, cancel; what peers are told
+    AMEND = "amend"  # correct, move, merge and split, and undo that
+    PATIENTS = "patients"  # link persons, say whether they are verified
+    DESK = "desk"  # unclear cases: list and resolve
+    LABEL = "label"
+    HISTORY = "history"  # who changed what, and every version
+    FOLLOW = "follow"  # the change feed
+    WEBHOOKS = "webhooks"
 
 
-_READ = frozenset({Action.QUERY, Action.RETRIEVE, Action.STATUS})
+_READ = frozenset({Action.QUERY, Action.RETRIEVE, Action.STATUS, Action.FOLLOW})
 _WRITE = frozenset({Action.STORE, Action.COMMIT, Action.QUERY, Action.STATUS})
-_KEEP = frozenset({Action.REJECT, Action.RESTORE, Action.SWITCH, Action.QUARANTINE, Action.EXPORT, Action.ASSOCIATIONS})
+_KEEP = frozenset(
+    {
+        Action.REJECT,
+        Action.RESTORE,
+        Action.SWITCH,
+        Action.QUARANTINE,
+        Action.EXPORT,
+        Action.SEND,
+        Action.ASSOCIATIONS,
+        Action.AMEND,
+        Action.PATIENTS,
+        Action.DESK,
+        Action.LABEL,
+        Action.HISTORY,
+    }
+)
 
 ROLES: dict[str, frozenset[Action]] = {
     "admin": frozenset(Action),
     "archivist": _READ | _WRITE | _KEEP,
-    "editor": _READ | _WRITE,
+    "editor": _READ | _WRITE | {Action.LABEL},
     "reader": _READ,
     "writer": _WRITE - {Action.QUERY} | {Action.STATUS},
-    "auditor": frozenset({Action.AUDIT, Action.ASSOCIATIONS, Action.STATUS}),
+    "auditor": frozenset({Action.AUDIT, Action.ASSOCIATIONS, Action.STATUS, Action.HISTORY}),
 }
 """admin everything; archivist keeps the house; editor reads and stores; reader reads; writer is a modality or gateway
 that may only hand over; auditor sees the trail and no patient."""
