@@ -168,7 +168,7 @@ async def test_who_cancels_and_goes_has_cancelled(tmp_path: Path) -> None:
 
 async def test_who_asked_for_a_c_get_goes_away(tmp_path: Path) -> None:
     async with placed(tmp_path) as place, opened(tmp_path / "other") as mine:
-        async with connect(place.target, asking.for_get(STUDY_ROOT.get, [CT]), "WS", ours(mine)) as association:
+        async with connect(place.target, asking.for_get(STUDY_ROOT.get, [(CT, "")]), "WS", ours(mine)) as association:
             told = asking.get(association, STUDY_ROOT.get, keys(StudyInstanceUID=STUDIES))
             async with aclosing(told) as progress:
                 async for each in progress:

@@ -100,7 +100,7 @@ async def test_what_the_peer_asks_on_our_association_counts_too(tmp_path: Path) 
         filled(tmp_path / "one", *(made(number).part10() for number in range(1, 4))) as graph,
         opened(tmp_path / "two") as other,
         serving(graph) as target,
-        connect(kept.to(target), asking.for_get(STUDY_ROOT.get, [CT]), "ME", ours(other)) as association,
+        connect(kept.to(target), asking.for_get(STUDY_ROOT.get, [(CT, "")]), "ME", ours(other)) as association,
     ):
         assert metrics.dimse_open.total("outgoing") == 1
         asked = keys(StudyInstanceUID=made(1).study)

@@ -103,7 +103,7 @@ async def test_find_and_get_from_ourselves_into_another_archive(tmp_path: Path) 
                 assert (await anext(matches))[0] == 0xFF00
             # cancelled, and the association goes on
             assert len([1 async for _ in asking.find(association, STUDY_ROOT.find, asked)]) == 10
-        async with connect(target, asking.for_get(STUDY_ROOT.get, [CT]), "ME", ours(other)) as association:
+        async with connect(target, asking.for_get(STUDY_ROOT.get, [(CT, "")]), "ME", ours(other)) as association:
             told = [p async for p in asking.get(association, STUDY_ROOT.get, keys(StudyInstanceUID=objects[0].study))]
             await association.exchange.quiet()
         assert (told[-1].status, told[-1].completed, told[-1].failed) == (0, 10, 0)
@@ -426,7 +426,7 @@ async def test_a_file_of_a_get_never_leaves_its_folder(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         async with (
             serving(graph) as target,
-            connect(target, asking.for_get(STUDY_ROOT.get, [CT]), "ME", ours(graph)) as association,
+            connect(target, asking.for_get(STUDY_ROOT.get, [(CT, "")]), "ME", ours(graph)) as association,
         ):
             association.exchange.storing = Saving.into(folder)
             asked = keys(StudyInstanceUID=made(1).study)

@@ -56,8 +56,9 @@ def get(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Have a DICOM node send what it has here (C-GET). Exit code 1 when something did not come."""
+    """Have a DICOM node send what it has here (C-GET), as it is stored there. Exit code 1 when something did not come."""
     from radiolith.dimse import asking
+    from radiolith.dimse.asking_kinds import kinds
     from radiolith.dimse.files import Saving
     from radiolith.dimse.sopclasses import STUDY_ROOT
     from radiolith.home import open_home
@@ -73,7 +74,8 @@ def get(
                 association.exchange.storing = Saving.into(to)
             return asking.get(association, STUDY_ROOT.get, _make(level, keys))
 
-        told = opened.run(_followed(opened, (whom, who, asking.for_get(STUDY_ROOT.get)), report, ask))
+        held = opened.run(kinds(whom, who, study or ()))
+        told = opened.run(_followed(opened, (whom, who, asking.for_get(STUDY_ROOT.get, held)), report, ask))
     _tell(told, f"now in {to or 'the archive'}", as_json)
 
 

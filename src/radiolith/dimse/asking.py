@@ -9,7 +9,7 @@ Limits: CANCEL_SECONDS for a peer to end what was cancelled; CONTEXTS of storage
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from struct import pack
 
@@ -107,14 +107,37 @@ def for_query(sop_class: str, extended: bytes = b"") -> list[Wanted]:
     return [Wanted(sop_class, sopclasses.UNCOMPRESSED, extended=extended)]
 
 
-def for_get(sop_class: str, storage: Iterable[str] = ()) -> list[Wanted]:
-    """For C-GET: with the storage classes in which objects may come, each in the syntaxes that are kept as they come.
+def for_get(sop_class: str, held: Iterable[tuple[str, str]] = ()) -> list[Wanted]:
+    """For C-GET: with the storage classes in which objects may come, so that each comes as the peer has it stored.
 
-    storage: SOP classes; () proposes the commonest.
+    held: (SOP class, stored transfer syntax or '') of what there is to come. An acceptor chooses one syntax of a context,
+    mostly an uncompressed one, and makes over what is stored otherwise; so each class has a context for each of its
+    syntaxes, or for as many of those that are kept as there is room for where they are not known, and one for all others.
+    The commonest classes of which nothing was said have what room is left.
     """
-    chosen = list(dict.fromkeys(storage)) or list(sopclasses.COMPOSITE_STORAGE)
-    inward = [Wanted(each, sopclasses.KEPT[:SYNTAXES], scu=False, scp=True) for each in chosen[:CONTEXTS]]
+    known: dict[str, list[str]] = {}
+    for storage, stored in held:
+        known.setdefault(storage, []).append(stored)
+    room = max(1, CONTEXTS // max(1, len(known)))
+    inward: list[Wanted] = []
+    for storage, stored in list(known.items())[:CONTEXTS]:
+        inward += _as_stored(storage, stored, room)
+    others = [each for each in sopclasses.COMPOSITE_STORAGE if each not in known]
+    inward += [_inward(each, sopclasses.KEPT) for each in others[: CONTEXTS - len(inward)]]
     return [*for_query(sop_class), *inward]
+
+
+def _as_stored(storage: str, stored: Sequence[str], room: int) -> list[Wanted]:
+    """At most `room` contexts of a class, the last for what has none of its own."""
+    certain = [uid for uid in stored if uid in sopclasses.KEPT]
+    likely = sopclasses.KEPT if "" in stored else sopclasses.UNCOMPRESSED
+    alone = list(dict.fromkeys((*certain, *likely)))[: room - 1]
+    rest = [uid for uid in sopclasses.KEPT if uid not in alone]
+    return [*(_inward(storage, (uid,)) for uid in alone), *([_inward(storage, rest)] if rest else [])]
+
+
+def _inward(storage: str, syntaxes: Sequence[str]) -> Wanted:
+    return Wanted(storage, tuple(syntaxes[:SYNTAXES]), scu=False, scp=True)
 
 
 # ---------------------------------------------------------------- requests
