@@ -1,7 +1,8 @@
 """Every metric, declared in one place, and shared by all processes of one `serve`.
 
 Owns: the counters and histograms below, and their text for Prometheus. Must never: have a label whose values come from
-a request (patients, UIDs, paths): every series is known when the program starts, so memory and answer size are fixed.
+a request (patients, UIDs, paths): every series is known when the program starts, so memory and answer size are fixed
+(`Asked` apart: the names of this node's peers).
 
 The values lie in one anonymous shared mapping of float64, one row per process. The parent calls `share` before it
 forks, each worker calls `use_row` after it; a worker writes only its own row and a scrape adds the rows up, so it does
@@ -239,8 +240,13 @@ def use_row(number: int) -> None:
             metric.reset()
 
 
-def text(gauges: Mapping[str, tuple[str, float]] | None = None) -> bytes:
-    """All metrics in the Prometheus text format. `gauges` adds name -> (help, value) known at the moment of asking."""
+Asked = Mapping[str, tuple[str, float | Mapping[str, float]]]
+"""Gauges known at the moment of asking: name -> (help, value, or values by the name of a peer). Peers have the names an
+administrator gave them, and whoever asks bounds their number."""
+
+
+def text(gauges: Asked | None = None) -> bytes:
+    """All metrics in the Prometheus text format, and `gauges`."""
     registry = CollectorRegistry()
     registry.register(_Everything(gauges or {}))
     return generate_latest(registry)
@@ -249,12 +255,19 @@ def text(gauges: Mapping[str, tuple[str, float]] | None = None) -> bytes:
 class _Everything:
     """What prometheus-client calls a collector."""
 
-    def __init__(self, gauges: Mapping[str, tuple[str, float]]) -> None:
+    def __init__(self, gauges: Asked) -> None:
         self._gauges = gauges
 
     def collect(self) -> Iterator[Metric]:
         yield from (metric.family() for metric in _declared)
-        yield from (GaugeMetricFamily(name, help, value) for name, (help, value) in self._gauges.items())
+        for name, (help, value) in self._gauges.items():
+            if isinstance(value, Mapping):
+                family = GaugeMetricFamily(name, help, labels=["peer"])
+                for peer, one in value.items():
+                    family.add_metric([peer], one)
+                yield family
+            else:
+                yield GaugeMetricFamily(name, help, value)
 
     def describe(self) -> Iterable[Metric]:
         return ()

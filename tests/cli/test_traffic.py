@@ -15,8 +15,10 @@ from starlette.testclient import TestClient
 from radiolith import app
 from radiolith.archive.outbox import Outbox
 from radiolith.cli import main
+from radiolith.index import outbox, peer_reports, sending
 from radiolith.index.database import Database
-from radiolith.index.outbox import State
+from radiolith.index.outbox import State, Why, Wish
+from radiolith.index.peer_reports import Addressee, Kind
 from radiolith.jobs.arrivals import QUIET, ArrivalWatch
 from radiolith.jobs.devices import DeviceWatch
 from radiolith.model import Identity, NotAllowed, NotAuthenticated, NotFound, Principal, Source
@@ -117,7 +119,7 @@ class People:
         self.graph = graph
 
     async def from_bearer(self, token: str, address: str = "") -> Principal:
-        if token not in ("admin", "archivist", "reader", "writer", "auditor"):
+        if token not in ("admin", "archivist", "editor", "reader", "writer", "auditor"):
             raise NotAuthenticated("no such token")
         return principal(self.graph, token)
 
@@ -187,20 +189,24 @@ def calls(graph: app.Graph) -> None:
 def refused(client: TestClient, url: str, order: dict[str, Any], rule: dict[str, Any]) -> None:
     """Who may not. 403 for every role and call that has no right to it."""
     for role, may in (
-        ("archivist", {"outbox", "devices"}),
-        ("reader", {"devices"}),
-        ("writer", set[str]()),
-        ("auditor", set[str]()),
+        ("archivist", {"outbox", "lag", "devices"}),
+        ("editor", {"lag", "devices"}),
+        ("reader", {"lag", "devices"}),
+        ("writer", {"lag"}),
+        ("auditor", {"lag"}),
     ):
         client.headers["authorization"] = f"Bearer {role}"
         for name, answer in (
             ("outbox", client.get("/api/v1/outbox")),
-            ("outbox", client.get("/api/v1/outbox/destinations")),
+            ("lag", client.get("/api/v1/outbox/destinations")),
             ("outbox", client.get(url)),
             ("outbox", client.get(f"{url}/instances")),
             ("outbox", client.post("/api/v1/outbox", json=order)),
             ("outbox", client.post(f"{url}/cancel")),
             ("outbox", client.post(f"{url}/again")),
+            ("outbox", client.get("/api/v1/reports")),
+            ("outbox", client.post("/api/v1/reports/9/again")),
+            ("outbox", client.post("/api/v1/reports/9/drop")),
             ("routes", client.get("/api/v1/routes")),
             ("routes", client.post("/api/v1/routes", json={**rule, "name": role})),
             ("routes", client.post("/api/v1/routes/try", json=rule)),
@@ -231,3 +237,110 @@ async def test_a_move_is_a_retrieval_and_ends_with_a_cancel_and_a_commitment_is_
         assert cancelled.state is State.CANCELLED and "C-CANCEL" in cancelled.said
         with pytest.raises(NotFound):
             await outbox.committed(writer, "1.2.3", [], {})
+
+
+# ---------------------------------------------------------------- what somebody has to look at
+
+
+def give_up(graph: app.Graph, study: str = "1.2.1") -> tuple[int, int]:
+    """A transfer to the peer that failed and one to somebody who is no peer any more; their numbers."""
+    numbers: list[int] = []
+    with graph.database.write() as tx:
+        ids = outbox.selected(tx, graph.accounts.system("x").tenant.id, [Identity(study, "", "")])[study]
+        for peer, state in (("ws", State.FAILED), ("gone", State.HELD)):
+            wish = Wish(1, peer, study, Why.PERSON, "anna", "anna", microseconds() - 90_000_000)
+            (number,) = outbox.put(tx, wish, ids)
+            claimed = sending.claim(tx, number, "me", microseconds(), microseconds() + 1)
+            assert claimed and sending.leave(tx, claimed, state, 0, "the line is down", microseconds())
+            numbers.append(number)
+    return numbers[0], numbers[1]
+
+
+def give_up_a_report(graph: app.Graph) -> int:
+    now = microseconds()
+    with graph.database.write() as tx:
+        peer_reports.put(tx, 1, (Kind.COMMITMENT, "1.2.3.4"), Addressee("CT1", "ct"), (now, now))
+        peer_reports.put(tx, 1, (Kind.AVAILABILITY, "7"), Addressee("RIS"), (now, now))
+        found = peer_reports.find(tx, 1, (Kind.COMMITMENT, "1.2.3.4"), "CT1")
+        assert found
+        taken = peer_reports.claim(tx, found, now + 9)
+        assert taken and peer_reports.leave(tx, taken, peer_reports.State.GIVEN_UP, "nobody there", now)
+        return found.id
+
+
+def gauges(text: str) -> dict[str, float]:
+    lines = (
+        line.rsplit(" ", 1) for line in text.splitlines() if line.startswith(("radiolith_outbox", "radiolith_reports"))
+    )
+    return {name: float(value) for name, value in lines}
+
+
+async def test_what_was_given_up_is_said_with_what_to_do_and_measured(tmp_path: Path) -> None:
+    await arrive_in_new_home(tmp_path / "home")
+    async with opened(tmp_path / "home") as graph:
+        await asyncio.to_thread(watched, graph)
+
+
+def watched(graph: app.Graph) -> None:
+    def reasons() -> list[str]:
+        return [reason["text"] for reason in graph.condition.look()["reasons"] if reason["level"] == "amber"]
+
+    assert not any("radiolith outbox" in text or "peer reports" in text for text in reasons())
+    failed, held = give_up(graph)
+    report = give_up_a_report(graph)
+    said = "\n".join(reasons())
+    assert "1 transfer to 'ws' given up" in said and "radiolith outbox again ID" in said
+    assert "1 transfer to 'gone', no peer of this archive" in said and "radiolith peer add" in said
+    assert "1 report to peers given up" in said and "radiolith peer again ID" in said
+    with site(graph) as client:
+        client.post("/api/v1/outbox", json={"peer": "ws", "places": [{"study": "1.2.1"}]})
+        graph.condition._known = None
+        found = gauges(client.get("/metrics").text)
+        oldest = found.pop('radiolith_outbox_oldest_seconds{peer="ws"}')
+        assert 0 <= oldest < 60
+        assert found == {
+            'radiolith_outbox_transfers{peer="ws"}': 1, 'radiolith_outbox_transfers{peer=""}': 0,
+            'radiolith_outbox_instances{peer="ws"}': 3, 'radiolith_outbox_instances{peer=""}': 0,
+            'radiolith_outbox_oldest_seconds{peer=""}': 0,
+            'radiolith_outbox_failed{peer="ws"}': 1, 'radiolith_outbox_failed{peer=""}': 1,
+            "radiolith_reports_waiting": 1, "radiolith_reports_given_up": 1,
+        }  # fmt: skip
+        status = client.get("/api/v1/status").json()
+        assert status["outbox"]["ws"]["failed"] == 1 and status["reports"] == {"waiting": 1, "given_up": 1}
+        ready = client.get("/health/ready")
+        assert (ready.status_code, ready.json()) == (200, {"status": "ready", "level": "amber"})
+        assert client.get(f"/api/v1/reports/{report + 99}").status_code in (404, 405)
+        assert client.post(f"/api/v1/reports/{report + 99}/again").status_code == 404
+        again = client.post(f"/api/v1/reports/{report}/again")
+        assert (again.json()["state"], again.json()["attempts"]) == ("waiting", 1)
+        assert client.post(f"/api/v1/reports/{report}/drop").status_code == 204
+        assert client.post(f"/api/v1/reports/{report}/drop").status_code == 404
+        for number in (failed, held):
+            assert client.post(f"/api/v1/outbox/{number}/cancel").json()["state"] == "cancelled"
+    assert not any("radiolith outbox" in text or "peer reports" in text for text in reasons())
+
+
+def test_all_that_failed_is_sent_again_by_one_command(typed: Typed) -> None:
+    asyncio.run(arrive(typed.home, "1.2.1", [1, 2]))
+
+    async def fail() -> None:
+        async with opened(typed.home) as graph:
+            await asyncio.to_thread(give_up, graph)
+            await asyncio.to_thread(give_up, graph)
+            await asyncio.to_thread(give_up_a_report, graph)
+
+    asyncio.run(fail())
+    assert "again ID sends it" in typed.done("outbox", "list", "--state", "failed")
+    assert typed.run("outbox", "again").exit_code == 2 and typed.run("outbox", "again", "1", "--all").exit_code == 2
+    assert "No transfer has failed" in typed.done("outbox", "again", "--all", "--peer", "gone")
+    again = typed.json("outbox", "again", "--all", "--peer", "ws")
+    assert [one["state"] for one in again] == ["waiting", "waiting"]
+    assert typed.json("outbox", "list", "--state", "failed")["transfers"] == []
+    (waiting, given_up) = typed.json("peer", "reports")
+    assert (waiting["state"], given_up["state"]) == ("waiting", "given up")
+    assert "radiolith peer again ID" in typed.done("peer", "reports")
+    assert "CT1 is told again" in typed.done("peer", "again", str(given_up["id"]))
+    assert "RIS is not told" in typed.done("peer", "drop", str(waiting["id"]))
+    assert [one["state"] for one in typed.json("peer", "reports")] == ["waiting"]
+    with pytest.raises(NotFound):
+        typed.done("peer", "again", "999")

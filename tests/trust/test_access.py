@@ -17,7 +17,7 @@ def test_every_cell_of_the_matrix() -> None:
     assert may == {
         "admin": {action.name for action in Action},
         "archivist": {
-            "STORE", "QUERY", "RETRIEVE", "REJECT", "RESTORE", "SWITCH", "COMMIT", "QUARANTINE", "STATUS", "EXPORT",
+            "STORE", "QUERY", "RETRIEVE", "REJECT", "RESTORE", "SWITCH", "COMMIT", "QUARANTINE", "STATUS", "EXPORT", "SEND",
             "ASSOCIATIONS", "AMEND", "PATIENTS", "DESK", "LABEL", "HISTORY", "FOLLOW",
         },
         "editor": {"STORE", "QUERY", "RETRIEVE", "COMMIT", "STATUS", "LABEL", "FOLLOW"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from starlette.testclient import TestClient
 
 from radiolith import config
 from radiolith.archive.ports import Archive, Rejected
+from radiolith.metrics import Asked
 from radiolith.model import Failure, Level, NotAuthenticated, NotFound, Page, Principal, Query, Row, Tenant
 from radiolith.web.ports import Inside
 from radiolith.web.routes import routes
@@ -95,9 +95,10 @@ class Fine:
         return self.reasons
 
     async def status(self) -> dict[str, Any]:
-        return {"instances": 7}
+        reason = {"level": "amber", "text": "one copy of each object is kept"}
+        return {"instances": 7, "level": "amber", "reasons": [reason]}
 
-    async def gauges(self) -> Mapping[str, tuple[str, float]]:
+    async def gauges(self) -> Asked:
         return {"radiolith_instances": ("Instances held.", 7.0)}
 
 

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from radiolith.archive import backlog
 from radiolith.archive.accounts import Accounts
+from radiolith.archive.backlog import Backlog
 from radiolith.archive.reading import Reading
 from radiolith.config import Settings
 from radiolith.index import facts, figures, segments
 from radiolith.index.database import Database
 from radiolith.index.session import Reader
+from radiolith.metrics import Asked
 from radiolith.model import Failure, Principal
 from radiolith.storage.blobs import Log
 from radiolith.storage.lost_places import LostPlaces
@@ -48,6 +51,7 @@ class Condition:
         self._watched = watched
         self._known: tuple[float, dict[str, Any]] | None = None
         self._counted: tuple[float, dict[str, int]] | None = None
+        self._backlog: Backlog | None = None  # of the last look
 
     async def problems(self) -> list[str]:
         """Why no work can be taken on, one sentence each; empty when it can."""
@@ -61,7 +65,7 @@ class Condition:
         self._known = (time.monotonic(), found)
         return found
 
-    async def gauges(self) -> Mapping[str, tuple[str, float]]:
+    async def gauges(self) -> Asked:
         found = await self.status()
         held, level = found.get("held", {}), {"green": 0.0, "amber": 1.0, "red": 2.0}[found["level"]]
         return {
@@ -70,6 +74,7 @@ class Condition:
             "radiolith_instances": ("Instances held.", float(held.get("instances", 0))),
             "radiolith_non_patient_instances": ("Non-patient instances held.", float(held.get("non_patient", 0))),
             "radiolith_quarantined": ("Objects in quarantine.", float(held.get("quarantined", 0))),
+            **(self._backlog.gauges(found["at"]) if self._backlog else {}),
         }
 
     def _held(self, read: Reader, tenant: int) -> dict[str, int]:
@@ -103,10 +108,13 @@ class Condition:
         watched = self._watched
         reasons: list[dict[str, str]] = []
         held: dict[str, int] = {}
+        self._backlog = None
         try:
             who = watched.accounts.system("status")
             with watched.database.read() as read:
                 held = self._held(read, who.tenant.id)
+                self._backlog = backlog.look(read, who.tenant.id)
+                reasons += map(_amber, self._backlog.reasons())
                 if not figures.recovery_confirmed(read, who.tenant.id):
                     reasons.append(_amber(
                         "nobody has confirmed that the recovery file is in a safe place; without it a lost root key means"
@@ -138,6 +146,7 @@ class Condition:
             "reasons": reasons,
             "home": str(watched.settings.home),
             "held": held,
+            **(self._backlog.as_status(watched.clock()) if self._backlog else {}),
             "storage": watched.store.status(),
             "at": watched.clock(),
         }

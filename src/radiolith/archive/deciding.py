@@ -46,6 +46,10 @@ class Deciding:
 
         return await self.reading.run(work)
 
+    def now(self) -> int:
+        """Microseconds: when what is decided now is decided."""
+        return self._clock()
+
     async def note(self, principal: Principal, study: str, what: str, count: int) -> None:
         """Somebody has looked: on record before the answer leaves."""
         await self._audit.note(principal, study, what, count)

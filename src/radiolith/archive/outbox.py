@@ -93,7 +93,7 @@ class Outbox:
         A C-MOVE gives its AE title as `ordered_by` and its message id. One transfer per study, in the order asked for.
         Raises NotFound for an unknown peer or when nothing is held there; LimitExceeded, BadInput.
         """
-        require(principal, Action.RETRIEVE if message_id is not None else Action.EXPORT)
+        require(principal, Action.RETRIEVE if message_id is not None else Action.SEND)
         if len(places) > PLACES:
             raise LimitExceeded(f"an order names at most {PLACES} studies, series or instances, this one {len(places)}")
         if not places or any(not place.study for place in places):
@@ -117,7 +117,7 @@ class Outbox:
 
     async def again(self, principal: Principal, number: int) -> Transfer:
         """Send what is missing of a transfer that failed, is held or was cancelled. Raises NotFound, Conflict."""
-        require(principal, Action.EXPORT)
+        require(principal, Action.SEND)
 
         def change(tx: Writer, now: int) -> bool:
             return sending.again(tx, principal.tenant.id, number, now)
@@ -126,7 +126,7 @@ class Outbox:
 
     async def cancel(self, principal: Principal, number: int) -> Transfer:
         """Send nothing more of a transfer; what has arrived stays there. Raises NotFound, Conflict."""
-        require(principal, Action.EXPORT)
+        require(principal, Action.SEND)
 
         def change(tx: Writer, now: int) -> bool:
             return sending.cancel(tx, principal.tenant.id, number, f"cancelled by {principal.name}", now)
@@ -168,7 +168,7 @@ class Outbox:
         self, principal: Principal, limit: int = 100, before: int = 0, *, states: Sequence[State] = (), peer: str = ""
     ) -> list[Transfer]:
         """Latest first; `before` is the number the page before ended with."""
-        require(principal, Action.EXPORT)
+        require(principal, Action.SEND)
         found = await self._reading.look(
             lambda read: outbox.listed(read, principal.tenant.id, limit, before, states=states, peer=peer)
         )
@@ -176,13 +176,14 @@ class Outbox:
         return found
 
     async def lags(self, principal: Principal) -> list[Lag]:
-        """How far each destination is behind, and why."""
-        require(principal, Action.EXPORT)
+        """How far each destination is behind, and why: names of peers and figures, no patient. For whoever may see how the
+        archive is."""
+        require(principal, Action.STATUS)
         return await self._reading.look(lambda read: outbox.lags(read, principal.tenant.id))
 
     async def get(self, principal: Principal, number: int) -> Transfer:
         """Raises NotFound."""
-        require(principal, Action.EXPORT)
+        require(principal, Action.SEND)
         found = await self._reading.look(lambda read: _known(read, principal, number))
         await self._trail.note(principal, found.study, "outbox", 1)
         return found
@@ -191,7 +192,7 @@ class Outbox:
         self, principal: Principal, number: int, limit: int = 100, after: int = 0, state: ItemState | None = None
     ) -> list[tuple[int, Item]]:
         """(position, item) of a transfer that has not been delivered whole. Raises NotFound."""
-        require(principal, Action.EXPORT)
+        require(principal, Action.SEND)
 
         def look(read: Reader) -> tuple[str, list[tuple[int, Item]]]:
             return _known(read, principal, number).study, outbox.items(read, number, limit, after, state)

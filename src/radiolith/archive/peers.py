@@ -19,13 +19,13 @@ from radiolith.archive.associations import Associations
 from radiolith.archive.deciding import Deciding
 from radiolith.archive.ingest import Ingest
 from radiolith.archive.sidelined import Sidelined
-from radiolith.index import knocks, peer_reports, quarantine
+from radiolith.index import audit, knocks, peer_reports, quarantine
 from radiolith.index.accounts import Peer
 from radiolith.index.knocks import Known
 from radiolith.index.peer_reports import PeerReport
 from radiolith.index.quarantine import Quarantined
-from radiolith.index.session import Reader
-from radiolith.model import BadInput, Conflict, NotFound, Principal, Source
+from radiolith.index.session import Reader, Writer
+from radiolith.model import AuditEvent, BadInput, Conflict, NotFound, Principal, Source
 from radiolith.trust.access import SET_ASIDE, Action, require
 from radiolith.trust.certificates import name_to_know
 from radiolith.trust.devices import PEER_ROLE
@@ -143,10 +143,49 @@ class Peers:
 
     async def reports(self, principal: Principal, limit: int = 100, before: int = 0) -> list[PeerReport]:
         """Results of storage commitment and notifications that no peer has taken yet, latest first."""
-        require(principal, Action.ACCOUNTS)
+        require(principal, Action.SEND)
         found = await self._deciding.look(lambda read: peer_reports.listed(read, principal.tenant.id, limit, before))
         await self._deciding.note(principal, "", "reports to peers", len(found))
         return found
+
+    async def report_again(self, principal: Principal, number: int) -> PeerReport:
+        """Make a report once more that was given up, with all its tries; one that waits: now. Raises NotFound, Conflict."""
+        require(principal, Action.SEND)
+
+        def change(tx: Writer) -> PeerReport:
+            found = _report(tx, principal, number)
+            now = self._deciding.now()
+            if not peer_reports.again(tx, principal.tenant.id, number, now):
+                raise Conflict(f"'{found.to.aet}' has taken report {number}: there is nothing to send again")
+            audit.insert(tx, [_changed(principal, now, "report again", found)])
+            return _report(tx, principal, number)
+
+        return await self._deciding.change(change)
+
+    async def drop_report(self, principal: Principal, number: int) -> PeerReport:
+        """Do not make a report that no peer has taken. Raises NotFound, Conflict."""
+        require(principal, Action.SEND)
+
+        def change(tx: Writer) -> PeerReport:
+            found = _report(tx, principal, number)
+            if not peer_reports.drop(tx, principal.tenant.id, number):
+                raise Conflict(f"'{found.to.aet}' has taken report {number}")
+            audit.insert(tx, [_changed(principal, self._deciding.now(), "report dropped", found)])
+            return found
+
+        return await self._deciding.change(change)
+
+
+def _report(read: Reader, principal: Principal, number: int) -> PeerReport:
+    found = peer_reports.get(read, principal.tenant.id, number)
+    if found is None:
+        raise NotFound(f"there is no report {number}; radiolith peer reports lists them")
+    return found
+
+
+def _changed(principal: Principal, now: int, action: str, report: PeerReport) -> AuditEvent:
+    detail = f"{report.kind.name.lower()} for {report.to.aet}"
+    return AuditEvent(now, principal.tenant.id, principal.name, action, "", detail=detail)
 
 
 def _set_aside(read: Reader, tenant: int, source: Source) -> list[str]:

@@ -10,8 +10,10 @@ import typer
 from radiolith.cli import console, options
 
 if TYPE_CHECKING:
+    from radiolith.home import Home
     from radiolith.index.outbox import Item, Lag, Transfer
 
+SERVER_SENDS = "The running server sends; without one it goes out when `radiolith serve` is started."
 PAGE = 500
 """Instances asked for at a time."""
 
@@ -62,7 +64,9 @@ def list_(
         for one in found
     ]
     columns = ("id", "to", "state", "sent", "ordered by", "study", "last said")
-    console.give_table(columns, lines, "Nothing was ordered to be sent.")
+    nothing = "No transfer is like that." if state or peer else "Nothing was ordered to be sent."
+    console.give_table(columns, lines, nothing)
+    _say_next({one.state.name for one in found})
 
 
 @app.command()
@@ -91,23 +95,62 @@ def show(context: typer.Context, id: Id, as_json: options.AsJson = False) -> Non
         console.give_table(("series", "instance", "state", "status", "said"), lines, "")
 
 
+def _say_next(states: set[str]) -> None:
+    """What somebody may do about it."""
+    if "FAILED" in states:
+        console.say(
+            "\nFailed: radiolith outbox show ID says what is missing, again ID sends it, cancel ID gives it up."
+        )
+    if "HELD" in states:
+        console.say("\nHeld: radiolith peer add makes the node known and it goes on; cancel ID gives it up.")
+
+
 @app.command()
-def again(context: typer.Context, id: Id) -> None:
-    """Send what is missing of a transfer that failed, is held or was cancelled."""
+def again(
+    context: typer.Context,
+    id: Annotated[int | None, typer.Argument(metavar="ID", help="As `list` shows it.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Everything that failed.")] = False,
+    peer: Annotated[str, typer.Option("--peer", metavar="NAME", help="With --all: only to this node.")] = "",
+    as_json: options.AsJson = False,
+) -> None:
+    """Send what is missing of a transfer that failed, is held or was cancelled; of one that waits: now."""
     from radiolith.home import open_home
 
+    if every == (id is not None) or (peer and not every):
+        raise typer.BadParameter("give the ID of one transfer, or --all, with --peer NAME for one node")
     with open_home(context.obj) as home:
-        found = home.run(home.graph.traffic.outbox.again(home.principal, id))
-    console.say(f"{found.total - found.delivered} instances go to {found.peer} again.")
+        numbers = [id] if id is not None else _failed(home, peer)
+        verb = home.graph.traffic.outbox
+        found = [home.run(verb.again(home.principal, number)) for number in numbers]
+    if as_json:
+        console.give_json([_as_dict(one) for one in found])
+        return
+    for one in found:
+        console.say(f"{one.total - one.delivered} instances go to {one.peer} again (transfer {one.id}).")
+    console.say(SERVER_SENDS if found else "No transfer has failed.")
+
+
+def _failed(home: Home, peer: str) -> list[int]:
+    """Numbers of all that failed, oldest first."""
+    from radiolith.index.outbox import State
+
+    verb, who = home.graph.traffic.outbox, home.principal
+    numbers: list[int] = []
+    while page := home.run(verb.list(who, PAGE, numbers[-1] if numbers else 0, states=[State.FAILED], peer=peer)):
+        numbers += [one.id for one in page]
+    return numbers[::-1]
 
 
 @app.command()
-def cancel(context: typer.Context, id: Id) -> None:
-    """Send nothing more of a transfer. What has arrived stays there."""
+def cancel(context: typer.Context, id: Id, as_json: options.AsJson = False) -> None:
+    """Send nothing more of a transfer; one that failed is nobody's business any more. What has arrived stays there."""
     from radiolith.home import open_home
 
     with open_home(context.obj) as home:
         found = home.run(home.graph.traffic.outbox.cancel(home.principal, id))
+    if as_json:
+        console.give_json(_as_dict(found))
+        return
     console.say(f"Transfer {id} is cancelled; {found.delivered} of {found.total} instances are at {found.peer}.")
 
 

@@ -206,6 +206,31 @@ def reports(context: typer.Context, as_json: options.AsJson = False) -> None:
     fields = ("id", "kind", "aet", "state", "attempts", "next_at", "said")
     lines = [tuple(row[field] or "" for field in fields) for row in rows]
     console.give_table(("id", "what", "AE title", "state", "tries", "next", "why"), lines, "Everybody has been told.")
+    if any(row["state"] == "given up" for row in rows):
+        console.say("\nTell one again with radiolith peer again ID, or not at all with radiolith peer drop ID.")
+
+
+ReportId = Annotated[int, typer.Argument(metavar="ID", help="As `reports` shows it.")]
+
+
+@app.command()
+def again(context: typer.Context, id: ReportId) -> None:
+    """Tell a node once more what was given up, with all tries; what waits: now."""
+    from radiolith.home import open_home
+
+    with open_home(context.obj) as home:
+        found = home.run(home.graph.peers.report_again(home.principal, id))
+    console.say(f"{found.to.aet} is told again by the running server, or when `radiolith serve` is started.")
+
+
+@app.command()
+def drop(context: typer.Context, id: ReportId) -> None:
+    """Do not tell a node what it has not taken."""
+    from radiolith.home import open_home
+
+    with open_home(context.obj) as home:
+        found = home.run(home.graph.peers.drop_report(home.principal, id))
+    console.say(f"{found.to.aet} is not told.")
 
 
 def _moment(microseconds: int) -> str:

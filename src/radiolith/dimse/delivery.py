@@ -170,7 +170,7 @@ class _Holdings(Cargo[Held, Result]):
 
     def over(self, association: Association, items: Sequence[Held]) -> AsyncGenerator[Result]:
         return suboperations.send(
-            self._retrieve, association.sender, association.contexts, items, self._prefer, **self._fields
+            self._retrieve, association.sender, association.contexts, items, self._prefer, fields=self._fields
         )
 
     def failed(self, item: Held, status: int, reason: str) -> Result:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
+from types import MappingProxyType
 from typing import NamedTuple
 
 from radiolith.archive.outbox import Result
@@ -60,8 +61,8 @@ async def send(
     helds: Sequence[Held],
     prefer: str = "",
     *,
+    fields: Mapping[str, Plain] = MappingProxyType({}),
     stop: Callable[[], bool] = lambda: False,
-    **fields: Plain,
 ) -> AsyncGenerator[Result, None]:
     """Send each and tell what the peer answered, in order. `fields` go into every C-STORE-RQ (move originator, priority);
     `prefer` is the transfer syntax to send in where the peer takes it and it can be made, '' the stored one. `stop`: asked

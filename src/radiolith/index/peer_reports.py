@@ -123,14 +123,20 @@ def leave(tx: Writer, claimed: PeerReport, state: State, said: str, at: int) -> 
 
 
 def again(tx: Writer, tenant_id: int, number: int, now: int) -> bool:
-    """Try one that was given up, from the beginning."""
+    """Try one that was given up, from the beginning; one that waits: now. Whoever is making it at this moment marks nothing
+    any more once it is taken up anew."""
     return bool(
         tx.run(
             "UPDATE peer_reports SET state = 0, next_at = ?, created_at = ?, ended_at = 0 WHERE id = ? AND tenant_id = ?"
-            " AND state = 2",
+            " AND state <> 1",
             (now, now, number, tenant_id),
         )
     )
+
+
+def drop(tx: Writer, tenant_id: int, number: int) -> bool:
+    """Forget one that no peer has taken."""
+    return bool(tx.run("DELETE FROM peer_reports WHERE id = ? AND tenant_id = ? AND state <> 1", (number, tenant_id)))
 
 
 def listed(read: Reader, tenant_id: int, limit: int = 100, before: int = 0) -> list[PeerReport]:
@@ -140,6 +146,21 @@ def listed(read: Reader, tenant_id: int, limit: int = 100, before: int = 0) -> l
         (tenant_id, before or 1 << 62, limit),
     )
     return [_report(row) for row in rows]
+
+
+def counts(read: Reader, tenant_id: int) -> tuple[int, int]:
+    """How many wait, and how many were given up."""
+    rows = read.all(
+        "SELECT state, COUNT(*) FROM peer_reports WHERE tenant_id = ? AND state <> 1 GROUP BY state", (tenant_id,)
+    )
+    found = {row[0]: int(row[1]) for row in rows}
+    return found.get(int(State.WAITING), 0), found.get(int(State.GIVEN_UP), 0)
+
+
+def get(read: Reader, tenant_id: int, number: int) -> PeerReport | None:
+    sql = f"SELECT {_COLUMNS} FROM peer_reports WHERE id = ? AND tenant_id = ?"  # noqa: S608
+    row = read.one(sql, (number, tenant_id))
+    return _report(row) if row else None
 
 
 def prune(tx: Writer, now: int) -> int:

@@ -222,13 +222,13 @@ def again(tx: Writer, tenant_id: int, number: int, now: int) -> bool:
 
 
 def cancel(tx: Writer, tenant_id: int, number: int, said: str, now: int) -> bool:
-    """Stop a transfer that has not ended: whoever sends it finds its lease gone at the next mark."""
+    """Stop a transfer that was not delivered: whoever sends it finds its lease gone at the next mark."""
     return bool(
         tx.run(
             "UPDATE transfers SET state = ?, owner = '', said = ?, changed_at = ? WHERE id = ? AND tenant_id = ?"
-            " AND state IN (?, ?, ?, ?)",
+            " AND state IN (?, ?, ?, ?, ?)",
             (int(State.CANCELLED), clipped(said), now, number, tenant_id,
-             *map(int, (State.WAITING, State.SENDING, State.AWAITING, State.HELD))),
+             *map(int, (State.WAITING, State.SENDING, State.AWAITING, State.FAILED, State.HELD))),
         )
     )  # fmt: skip
 

@@ -1,8 +1,9 @@
 """What monitors ask: alive, ready, and the metrics.
 
 `/health/live` says that this process answers; `/health/ready` that the archive can take on work (503 and a sentence
-where it cannot). `/metrics` has numbers only, no patient's data; it is open to this machine, and to others with a
-bearer token. A request that came through a proxy counts as one from elsewhere.
+where it cannot), and by `level` whether somebody should look: why is told to this machine only. `/metrics` has numbers
+only, no patient's data; it is open to this machine, and to others with a bearer token. A request that came through a
+proxy counts as one from elsewhere.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Health:
         problems = await self._inside.condition.problems()
         if problems:
             return JSONResponse({"status": "not ready", "reasons": problems}, 503, {"retry-after": "5"})
-        return JSONResponse({"status": "ready"})
+        found = await self._inside.condition.status()
+        said = {"reasons": [reason["text"] for reason in found["reasons"]]} if _is_near(request) else {}
+        return JSONResponse({"status": "ready", "level": found["level"], **said})
 
     async def metrics(self, request: Request) -> Response:
         if not _is_near(request):

@@ -132,3 +132,13 @@ async def accept(verbs: Verbs, principal: Caller, what: Accepting) -> Accepted:
 @calls.get("/reports", summary="What peers were to be told and have not taken, latest first")
 async def reports(verbs: Verbs, principal: Caller, limit: Limit = 100, before: Before = 0) -> list[ReportOut]:
     return [ReportOut.of(report) for report in await verbs.reports(principal, limit, before)]
+
+
+@calls.post("/reports/{id}/again", summary="Tell a peer once more what was given up; what waits: now")
+async def report_again(verbs: Verbs, principal: Caller, id: int) -> ReportOut:
+    return ReportOut.of(await verbs.report_again(principal, id))
+
+
+@calls.post("/reports/{id}/drop", summary="Do not tell a peer what it has not taken", status_code=204)
+async def drop_report(verbs: Verbs, principal: Caller, id: int) -> None:
+    await verbs.drop_report(principal, id)

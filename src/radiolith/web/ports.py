@@ -5,7 +5,6 @@ Owns: two protocols, which `trust.identity` and `app` meet. Must never: know how
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ from radiolith.archive.associations import Associations
 from radiolith.archive.peers import Peers
 from radiolith.archive.ports import Archive
 from radiolith.config import Settings
+from radiolith.metrics import Asked
 from radiolith.model import Principal
 from radiolith.policies.traffic import Traffic
 
@@ -42,7 +42,7 @@ class Condition(Protocol):
         """What `radiolith status --json` gives."""
         ...
 
-    async def gauges(self) -> Mapping[str, tuple[str, float]]:
+    async def gauges(self) -> Asked:
         """Metric name -> (help, value), for what is measured at the moment of asking."""
         ...
 

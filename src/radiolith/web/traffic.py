@@ -246,12 +246,15 @@ async def instances(
     return [ItemOut.of(*found) for found in await inside.outbox.items(principal, id, limit, after, only)]
 
 
-@calls.post("/outbox/{id}/again", summary="Send what is missing of a transfer that failed, is held or was cancelled")
+@calls.post(
+    "/outbox/{id}/again",
+    summary="Send what is missing of a transfer that failed, is held or was cancelled; what waits: now",
+)
 async def again(inside: Inside, principal: Caller, id: int) -> TransferOut:
     return TransferOut.of(await inside.outbox.again(principal, id))
 
 
-@calls.post("/outbox/{id}/cancel", summary="Send nothing more of a transfer")
+@calls.post("/outbox/{id}/cancel", summary="Send nothing more of a transfer; one that failed is no problem any more")
 async def cancel(inside: Inside, principal: Caller, id: int) -> TransferOut:
     return TransferOut.of(await inside.outbox.cancel(principal, id))
 
