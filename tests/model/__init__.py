@@ -1,0 +1,1 @@
+"""The reference model of corrections: plain dictionaries, no index."""
