@@ -206,9 +206,14 @@ class Commitment:
             log.warning("storage commitment interrupted", reason=str(failure))
 
     def _judge(self, tenant: int, sop_class: str, sop: str) -> int:
-        """0 when every held current instance of this UID was re-read and agreed, else the failure reason."""
+        """0 when every held current instance of this UID was re-read and agreed, else the failure reason.
+
+        Asked is whether the bytes are kept (PS3.4 J.3), not whether they are shown or how: what was amended, moved or
+        rejected is kept as it came until it is destroyed, and the UID stays. A device that got another answer would send
+        again what somebody here has just rejected.
+        """
         with self._database.read() as read:
-            held = instances.by_sop(read, tenant, sop)
+            held = instances.by_sop(read, tenant, sop, include_rejected=True)
         if not held:
             return NO_SUCH_INSTANCE
         if sop_class and all(one.sop_class != sop_class for one in held):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from radiolith.archive.headers import tag_of
 from radiolith.archive.ports import Stream
 from radiolith.archive.reading import Reading, described_by, is_deflated, is_large, tail_of
 from radiolith.dicom.json import find, to_json
@@ -79,7 +80,7 @@ class Description:
                 yield piece
 
     def _kept(self, held: Held, base: str, form: str) -> bytes:
-        key = ("metadata", form, base, held.blob.object_id)
+        key = ("metadata", form, base, tag_of(held))
         found = self._cache.get(key)
         if found is None:
             found = self._made(held, base, form)
@@ -118,7 +119,7 @@ class Description:
         yield b"]" if helds else b"[]"
 
     def _block(self, helds: Sequence[Held], base: str) -> bytes:
-        key = ("metadata-block", base, *(held.blob.object_id for held in helds))
+        key = ("metadata-block", base, *(tag_of(held) for held in helds))
         found = self._cache.get(key)
         if found is None:
             series = SeriesJson()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from radiolith import metrics
 from radiolith.archive.decoding import Decoding
+from radiolith.archive.headers import tag_of
 from radiolith.archive.ports import Rendering, Stream
 from radiolith.archive.reading import Reading, written_as
 from radiolith.codecs.limits import MAX_CINE_FRAMES
@@ -216,8 +217,8 @@ class Pixelwork:
             raise Unsupported("the frames of this object cannot be told apart")
         if number > layout.frames:
             raise NotFound(f"frame {number} of {layout.frames}")
-        state = want.presentation.blob.object_id if want.presentation else b""
-        key = ("rendered", held.blob.object_id, number, want.media_type, want.quality, want.viewport, want.window,
+        state = tag_of(want.presentation) if want.presentation else b""
+        key = ("rendered", tag_of(held), number, want.media_type, want.quality, want.viewport, want.window,
                tuple(sorted(want.annotation)), want.icc, want.thumbnail, state)  # fmt: skip
         kind, picture = self._cache.get((*key, "type")), self._cache.get(key)
         if kind is None or picture is None:

@@ -40,6 +40,8 @@ from radiolith.trust.keys import Keys
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Read = Callable[[int, int], bytes]
+"""Bytes [start, stop) by their offset; blocks."""
 PIECE = 1 << 20  # a multiple of the 64 KiB chunk, so no chunk is opened twice
 WHOLE_BYTES = 1 << 20  # of a header read at once for metadata; nearly all are a few KiB
 HEADER_BYTES = 256 << 20  # largest header held for rendering or transcoding
@@ -102,33 +104,32 @@ class Reading:
         except (Damaged, NotFound):
             into[:] = self.range_now(held, start, start + len(into))
 
-    async def range(self, held: Held, start: int, stop: int) -> bytes:
-        return await self.run(self.range_now, held, start, stop)
-
     def stream(self, held: Held, first: int, end: int, syntax: str = "", prefix: bytes = b"") -> Stream:
         """`prefix` and then payload bytes [first, end), read ahead by one piece."""
+        return self.flowing(lambda a, b: self.range_now(held, first + a, first + b), end - first, syntax, prefix)
+
+    def flowing(self, read: Read, size: int, syntax: str = "", prefix: bytes = b"") -> Stream:
+        """`prefix` and then the `size` bytes that a blocking `read` gives by their offsets, read ahead by one piece."""
         shift = len(prefix)
 
         def opened(start: int, stop: int | None) -> AsyncIterator[bytes]:
-            until = shift + end - first if stop is None else min(stop, shift + end - first)
+            until = shift + size if stop is None else min(stop, shift + size)
             head = prefix[start:until] if start < shift else b""
-            body_from = first + max(0, start - shift)
-            body_to = first + max(0, until - shift)
-            return self._pieces(held, head, body_from, body_to)
+            return self._pieces(read, head, max(0, start - shift), max(0, until - shift))
 
-        return Stream(shift + end - first, syntax, opened)
+        return Stream(shift + size, syntax, opened)
 
-    async def _pieces(self, held: Held, head: bytes, start: int, stop: int) -> AsyncIterator[bytes]:
+    async def _pieces(self, read: Read, head: bytes, start: int, stop: int) -> AsyncIterator[bytes]:
         ahead: asyncio.Future[bytes] | None = None
         try:
             while start < stop or ahead is not None:
-                current = ahead or asyncio.ensure_future(self.range(held, start, min(stop, start + PIECE)))
+                current = ahead or asyncio.ensure_future(self.run(read, start, min(stop, start + PIECE)))
                 if ahead is None:
                     start = min(stop, start + PIECE)
                 ahead = None
                 piece = await current
                 if start < stop:
-                    ahead = asyncio.ensure_future(self.range(held, start, min(stop, start + PIECE)))
+                    ahead = asyncio.ensure_future(self.run(read, start, min(stop, start + PIECE)))
                     start = min(stop, start + PIECE)
                 if head:
                     yield head
@@ -271,12 +272,15 @@ class Reading:
                 raise LimitExceeded(f"pixel data of more than {FRAGMENTS} fragments are given by frames only")
         size = sum(length for _, length in runs)
 
+        def read(first: int, last: int) -> bytes:
+            return self.range_now(held, first, last)
+
         async def opened(start: int, stop: int | None) -> AsyncIterator[bytes]:
             until, seen = size if stop is None else min(stop, size), 0
             for offset, length in runs:
                 first, last = max(start - seen, 0), min(until - seen, length)
                 if first < last:
-                    async for piece in self._pieces(held, b"", offset + first, offset + last):
+                    async for piece in self._pieces(read, b"", offset + first, offset + last):
                         yield piece
                 seen += length
 

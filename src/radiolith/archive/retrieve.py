@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from radiolith.archive.description import Description
@@ -138,7 +139,10 @@ class Retrieve:
         stored = held.layout.transfer_syntax
         if AS_STORED in accept or stored in accept:  # what needs no codec cannot fail and loses nothing
             return held
-        beside = {other.layout.transfer_syntax: other for other in await self._encodings(held)}
+        beside = {  # the same content, so the same corrections
+            other.layout.transfer_syntax: replace(other, identity=held.identity, home=held.home, overlay=held.overlay)
+            for other in await self._encodings(held)
+        }
         reasons: list[str] = []
         for syntax in accept:
             if syntax in beside:

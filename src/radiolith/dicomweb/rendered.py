@@ -15,6 +15,7 @@ from itertools import islice
 
 import orjson
 
+from radiolith.archive.headers import tag_of
 from radiolith.archive.ports import Rendering
 from radiolith.dicom.naming import name_of
 from radiolith.dicomweb import accept, documents
@@ -167,7 +168,7 @@ async def one(call: Call, held: Held, frame: int, choices: Sequence[Choice], wan
 
 def _described(want: Rendering) -> tuple[object, ...]:
     """A rendering in words that are the same in every process: a set's order is not."""
-    state = want.presentation.blob.object_id if want.presentation else b""
+    state = tag_of(want.presentation) if want.presentation else b""
     return want.quality, want.viewport, want.window, sorted(want.annotation), want.icc, want.thumbnail, state
 
 
@@ -267,10 +268,18 @@ async def _presented(call: Call, helds: list[Held], want: Rendering) -> tuple[li
             found = await call.archive.retrieve.locate_sop(call.principal, sop)
         except NotFound:
             continue
-        images += [(held, frames) for held in found if held.identity.study == state.identity.study][:1]
+        images += [(held, frames) for held in _of_one_study(found, state)][:1]
     if not images:
         raise NotFound("no image that this presentation state refers to is held")
     return images, replace(want, presentation=state)
+
+
+def _of_one_study(found: Sequence[Held], state: Held) -> list[Held]:
+    """Those in the study of the presentation state (PS3.3 C.11.11); else those that were received in one with it: images
+    or state may have been moved since, and SOP Instance UIDs stay."""
+    shown = [held for held in found if held.identity.study == state.identity.study]
+    home = (state.home or state.identity).study
+    return shown or [held for held in found if (held.home or held.identity).study == home]
 
 
 def is_presentation(held: Held) -> bool:

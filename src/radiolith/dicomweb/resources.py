@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Iterable
 
+from radiolith.archive.headers import tag_of
 from radiolith.archive.ports import Stream
 from radiolith.dicomweb import byteranges
 from radiolith.dicomweb.call import Call
@@ -37,10 +38,10 @@ async def the_one(call: Call) -> Held:
 
 
 def etag(helds: Iterable[Held], *what: object) -> str:
-    """Changes whenever the bytes behind the answer do: other objects, another representation."""
+    """Changes whenever the bytes behind the answer do: other objects, other corrections of them, another representation."""
     digest = hashlib.blake2b(repr(what).encode(), digest_size=16)
     for held in helds:
-        digest.update(held.blob.object_id)
+        digest.update(tag_of(held))
     return digest.hexdigest()
 
 
