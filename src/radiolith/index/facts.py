@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from radiolith.index import accounts, audit, codes, quarantine, registry
 from radiolith.index.changes import ChangeKind, record
 from radiolith.index.counts import Tally
+from radiolith.index.heard import Heard, text
 from radiolith.index.identities import Decision, Parent, decided, load, present, settle
 from radiolith.index.registry import Word
 from radiolith.index.session import Reader, Writer
@@ -30,17 +30,6 @@ class Applied:
 
     known: bool = True
     problem: str = ""
-
-
-@dataclass(slots=True)
-class _Fact:
-    """A fact on its way into rows."""
-
-    tx: Writer
-    tenant_id: int
-    tenant: bytes
-    word: Word
-    body: Mapping[str, Any]
 
 
 def apply(tx: Writer, fact: Fact, object_id: bytes) -> Applied:
@@ -65,7 +54,7 @@ def apply(tx: Writer, fact: Fact, object_id: bytes) -> Applied:
     problem = f"facts of kind {fact.kind!r} are not known to this version"
     if kind is not None:
         try:
-            kind(_Fact(tx, tenant_id, fact.tenant, Word(fact.at, object_id), fact.body))
+            kind(Heard(tx, tenant_id, fact.tenant, Word(fact.at, object_id), fact.by, fact.body))
         except (KeyError, TypeError, ValueError) as error:
             problem = f"a fact of kind {fact.kind!r} has a body that does not fit ({type(error).__name__})"
         else:
@@ -89,37 +78,31 @@ def unknown(read: Reader) -> list[tuple[bytes, str, int]]:
 # ---------------------------------------------------------------- about instances
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("a text was expected")
-    return value
-
-
 def _identity(item: object) -> Identity:
     if not isinstance(item, (list, tuple)) or len(item) != 3:
         raise ValueError("an identity is a list of three UIDs")
-    study, series, sop = (_text(part) for part in item)
+    study, series, sop = (text(part) for part in item)
     return pack_uid(study), pack_uid(series), pack_uid(sop)
 
 
-def _reject(fact: _Fact) -> None:
-    _decide(fact, [_identity(item) for item in fact.body["items"]], Decision.REJECTED, _text(fact.body["reason"]))
+def _reject(fact: Heard) -> None:
+    _decide(fact, [_identity(item) for item in fact.body["items"]], Decision.REJECTED, text(fact.body["reason"]))
 
 
-def _restore(fact: _Fact) -> None:
+def _restore(fact: Heard) -> None:
     _decide(fact, [_identity(item) for item in fact.body["items"]], Decision.REJECTED, "")
 
 
-def _current(fact: _Fact) -> None:
-    object_id = bytes.fromhex(_text(fact.body["object"] if "object" in fact.body else fact.body["object_id"]))
+def _current(fact: Heard) -> None:
+    object_id = bytes.fromhex(text(fact.body["object"] if "object" in fact.body else fact.body["object_id"]))
     _decide(fact, [_identity(fact.body["identity"])], Decision.CURRENT, object_id.hex())
 
 
-def _encoding(fact: _Fact) -> None:
+def _encoding(fact: Heard) -> None:
     """One version turned out to be another one's content in another syntax."""
     study, series, sop = identity = _identity(fact.body["identity"])
-    object_id = bytes.fromhex(_text(fact.body["object"]))
-    original = bytes.fromhex(_text(fact.body["encoding_of"]))
+    object_id = bytes.fromhex(text(fact.body["object"]))
+    original = bytes.fromhex(text(fact.body["encoding_of"]))
     tx = fact.tx
     row = tx.one(f"SELECT id FROM studies WHERE uid = ? AND tenant_id = ?{tx.lock_rows}", (study, fact.tenant_id))  # noqa: S608
     below = tx.one("SELECT id FROM series WHERE uid = ? AND study_id = ?", (series, row[0])) if row else None
@@ -134,7 +117,7 @@ def _encoding(fact: _Fact) -> None:
     tally.apply(tx)
 
 
-def _decide(fact: _Fact, identities: list[Identity], kind: Decision, value: str) -> None:
+def _decide(fact: Heard, identities: list[Identity], kind: Decision, value: str) -> None:
     """Note a decision about each identity and bring what is held of it up to date."""
     tx, word = fact.tx, fact.word
     if kind is Decision.REJECTED and value:
@@ -159,7 +142,7 @@ def _decide(fact: _Fact, identities: list[Identity], kind: Decision, value: str)
     tally.apply(tx)
 
 
-def _settle(fact: _Fact, study_id: int, identities: list[Identity], tally: Tally) -> None:
+def _settle(fact: Heard, study_id: int, identities: list[Identity], tally: Tally) -> None:
     tx = fact.tx
     series: dict[bytes, int] = {}
     for uid in sorted({identity[1] for identity in identities}):
@@ -185,9 +168,9 @@ def _settle(fact: _Fact, study_id: int, identities: list[Identity], tally: Tally
     record(tx, happened)
 
 
-def _void(fact: _Fact) -> None:
+def _void(fact: Heard) -> None:
     """Refused after they were durable. What a transaction did index stays: somebody may have been told so."""
-    objects = [bytes.fromhex(_text(one)) for one in fact.body["objects"]]
+    objects = [bytes.fromhex(text(one)) for one in fact.body["objects"]]
     indexed = present(fact.tx, objects)
     fact.tx.run_many(
         "INSERT INTO voids(object_id) VALUES (?) ON CONFLICT DO NOTHING",
@@ -195,43 +178,43 @@ def _void(fact: _Fact) -> None:
     )
 
 
-def _release(fact: _Fact) -> None:
-    object_id = bytes.fromhex(_text(fact.body["object"] if "object" in fact.body else fact.body["object_id"]))
+def _release(fact: Heard) -> None:
+    object_id = bytes.fromhex(text(fact.body["object"] if "object" in fact.body else fact.body["object_id"]))
     quarantine.release(fact.tx, fact.tenant_id, object_id, fact.word.at)
 
 
 # ---------------------------------------------------------------- about accounts and settings
 
 
-def _tenant(fact: _Fact) -> None:
-    accounts.put_tenant(fact.tx, fact.tenant, _text(fact.body["name"]), fact.word)
+def _tenant(fact: Heard) -> None:
+    accounts.put_tenant(fact.tx, fact.tenant, text(fact.body["name"]), fact.word)
 
 
-def _put(kind: str, key: str) -> Callable[[_Fact], None]:
-    def put(fact: _Fact) -> None:
-        registry.put(fact.tx, fact.tenant_id, (kind, _text(fact.body[key])), fact.body, fact.word)
+def _put(kind: str, key: str) -> Callable[[Heard], None]:
+    def put(fact: Heard) -> None:
+        registry.put(fact.tx, fact.tenant_id, (kind, text(fact.body[key])), fact.body, fact.word)
 
     return put
 
 
-def _remove(kind: str, key: str) -> Callable[[_Fact], None]:
-    def remove(fact: _Fact) -> None:
-        registry.put(fact.tx, fact.tenant_id, (kind, _text(fact.body[key])), None, fact.word)
+def _remove(kind: str, key: str) -> Callable[[Heard], None]:
+    def remove(fact: Heard) -> None:
+        registry.put(fact.tx, fact.tenant_id, (kind, text(fact.body[key])), None, fact.word)
         if kind == "user":
-            accounts.drop_sessions(fact.tx, fact.tenant_id, _text(fact.body[key]))
+            accounts.drop_sessions(fact.tx, fact.tenant_id, text(fact.body[key]))
 
     return remove
 
 
-def _audit(fact: _Fact) -> None:
+def _audit(fact: Heard) -> None:
     audit.copied(fact.tx, fact.tenant_id, fact.body)
 
 
-def _confirm_recovery(fact: _Fact) -> None:
+def _confirm_recovery(fact: Heard) -> None:
     registry.put(fact.tx, fact.tenant_id, ("setting", "recovery confirmed"), fact.body, fact.word)
 
 
-KINDS: Mapping[str, Callable[[_Fact], None]] = {
+KINDS: Mapping[str, Callable[[Heard], None]] = {
     "reject": _reject,  # reason, items [[study, series, sop], …]
     "restore": _restore,  # items
     "current": _current,  # identity [study, series, sop], object
@@ -248,6 +231,8 @@ KINDS: Mapping[str, Callable[[_Fact], None]] = {
     "peer-remove": _remove("peer", "name"),
     "route": _put("route", "name"),  # name, peer, what policies.routing.parse reads
     "route-remove": _remove("route", "name"),
+    "webhook": _put("webhook", "name"),  # name, url, secret, kinds, role: see archive.webhooks
+    "webhook-remove": _remove("webhook", "name"),
     "audit": _audit,  # epoch, through, events: see audit.uncopied
     "confirm-recovery": _confirm_recovery,
 }
