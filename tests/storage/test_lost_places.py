@@ -53,6 +53,17 @@ def said(home: Path) -> tuple[list[str], list[str]]:
         return status, report.notes
 
 
+def test_a_place_that_is_added_is_not_lost(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with homes.open_home(home):
+        pass
+    own = places(home)
+    monkeypatch.setenv("RADIOLITH_KEYS_KEYRING", ",".join(f"file://{place}" for place in (*own, tmp_path / "third")))
+    assert said(home) == ([], [])
+    assert (tmp_path / "third").exists()
+    (tmp_path / "third").unlink()
+    assert "third" in said(home)[0][0]
+
+
 def test_nothing_is_said_of_a_new_home(home: Path) -> None:
     assert said(home) == ([], [])
 

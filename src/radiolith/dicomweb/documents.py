@@ -9,6 +9,7 @@ Limits: ITEMS_MAX content items, DEPTH_MAX levels, DOCUMENT_BYTES_MAX of an enca
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING
@@ -35,11 +36,15 @@ async def rendered(retrieve: Retrieve, held: Held, media: str) -> tuple[str, byt
     if held.sop_class.startswith(_ENCAPSULATED):
         return await _encapsulated(retrieve, held, media)
     if held.sop_class.startswith(_REPORT) and media in ("text/html", "text/plain"):
-        dataset: Dataset = orjson.loads(await retrieve.metadata(held, ""))
-        lines = list(report(dataset))
-        body = page(lines) if media == "text/html" else text(lines)
-        return f"{media}; charset=utf-8", body.encode("utf-8", "replace")
+        metadata = await retrieve.metadata(held, "")
+        return f"{media}; charset=utf-8", await asyncio.to_thread(_written, metadata, media)  # up to 16 MiB of JSON
     raise Unsupported(f"this object is no document that can be given as {media}")
+
+
+def _written(metadata: bytes, media: str) -> bytes:
+    dataset: Dataset = orjson.loads(metadata)
+    lines = list(report(dataset))
+    return (page(lines) if media == "text/html" else text(lines)).encode("utf-8", "replace")
 
 
 async def _encapsulated(retrieve: Retrieve, held: Held, media: str) -> tuple[str, bytes]:
