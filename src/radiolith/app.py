@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import resource
 import shutil
 import signal
@@ -19,17 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-import uvicorn
 import uvloop
-from starlette.applications import Starlette
-from starlette.types import Receive, Scope, Send
 
 from radiolith import config, dicomnode, metrics, serving
 from radiolith.archive.verify import Verify
 from radiolith.codecs.sandbox import Decoders, Zygote, start_zygote
 from radiolith.config import Settings
-from radiolith.dicomweb.routes import Edge, Options
-from radiolith.dimse.server import Server
 from radiolith.dimse.slots import Held
 from radiolith.graph import Graph, build, no_decoders, settled
 from radiolith.home import (
@@ -43,25 +39,25 @@ from radiolith.home import (
     rebuild,
     served_once,
 )
-from radiolith.httphead import BoundedHead
+from radiolith.httpnode import Site, Web
 from radiolith.jobs.housekeeping import Housekeeping, Parts
 from radiolith.jobs.merging import Merging
+from radiolith.jobs.posting import Post
+from radiolith.jobs.webhooks import Means, WebhookRunner
 from radiolith.model import BadInput, Unavailable
 from radiolith.storage.blobs import microseconds
 from radiolith.storage.cache import Cache
 from radiolith.storage.tiers import open_backend
 from radiolith.trust.certificates import Certificates
 from radiolith.trust.keys import read_root_key
-from radiolith.web.ports import Inside
-from radiolith.web.routes import routes
 
 FILES = 65_536  # open descriptors of a process
-CONNECTIONS = 4_000  # of a worker; more are answered 503 at once, so that those that are open are served
 log = structlog.get_logger()
 __all__ = [
     "Graph",
     "Home",
     "InitResult",
+    "Site",
     "build",
     "initialise",
     "initialised",
@@ -74,36 +70,13 @@ __all__ = [
 # ---------------------------------------------------------------- serving
 
 
-class Site:
-    """The one ASGI application: DICOMweb under /dicom-web (and WADO-URI under /wado), pages and API beside it."""
-
-    def __init__(self, graph: Graph):
-        settings = graph.settings
-        self._edge = Edge(
-            graph.archive, graph.identities, settings.limits, Options(origins=frozenset(settings.http.cors_origins))
-        )
-        inside = Inside(
-            graph.archive, graph.identities, graph.settings, graph.condition, graph.associations, graph.traffic,
-            graph.peers,
-        )  # fmt: skip
-        self._pages = Starlette(routes=routes(inside))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path: str = scope.get("path", "")
-        if path.startswith("/dicom-web/") or path == "/dicom-web":
-            await self._edge({**scope, "root_path": "/dicom-web"}, receive, send)
-        elif path == "/wado":
-            await self._edge({**scope, "path": "/dicom-web/wado", "root_path": "/dicom-web"}, receive, send)
-        else:
-            await self._pages(scope, receive, send)
-
-
 @dataclass(frozen=True, slots=True)
 class Node:
     """What the processes of one `serve` have in common; made before the first fork."""
 
     settings: Settings
     socket: socket.socket
+    monitors: socket.socket | None  # of /metrics and /health, where it is not the same
     dimse: socket.socket | None
     dimse_tls: socket.socket | None
     held: Held  # what peers hold of all workers together
@@ -143,15 +116,16 @@ def serve(home: Path, doors: Doors = Doors(), *, workers: int | None = None) -> 
         opened.enter_context(served_once(settings.home))
         check_version(settings)
         listening = opened.enter_context(serving.listen(address))
+        monitors = _listen_for_monitors(settings)
         dimse = _listen_for_dicom(settings, doors.dimse)
         dimse_tls = _listen_for_tls(settings, doors.dimse_tls)
-        for each in (dimse, dimse_tls):
+        for each in (monitors, dimse, dimse_tls):
             if each is not None:
                 opened.enter_context(each)
         decoders = opened.enter_context(contextlib.closing(DecoderParent()))
         near = all(_is_loopback(each.getsockname()[0]) for each in (listening, dimse, dimse_tls) if each is not None)
         held = dicomnode.held(settings.dimse, count)
-        node = Node(settings, listening, dimse, dimse_tls, held, near, decoders.address, os.urandom(32))
+        node = Node(settings, listening, monitors, dimse, dimse_tls, held, near, decoders.address, os.urandom(32))
         _empty_cache(settings.home / "cache")
         metrics.share(count + 1)
         code = serving.in_child(lambda: _recover(settings))
@@ -190,6 +164,11 @@ def _listen_for_dicom(settings: Settings, given: str | None) -> socket.socket | 
         return None
 
 
+def _listen_for_monitors(settings: Settings) -> socket.socket | None:
+    """None where /metrics and /health are on the port of the pages."""
+    return serving.listen(f"{settings.metrics.host}:{settings.metrics.port}") if settings.metrics.port else None
+
+
 def _listen_for_tls(settings: Settings, given: str | None) -> socket.socket | None:
     """None where there is to be none. What is wrong with the certificates is said here, before anything runs: BadInput."""
     certificates = Certificates(settings.dimse)
@@ -203,6 +182,9 @@ def _listen_for_tls(settings: Settings, given: str | None) -> socket.socket | No
 def _announce(node: Node, workers: int) -> None:
     host, port = node.socket.getsockname()[:2]
     log.info("serving", address=f"http://{host}:{port}/", workers=workers)
+    if node.monitors is not None:
+        host, port = node.monitors.getsockname()[:2]
+        log.info("serving metrics and health", address=f"http://{host}:{port}/metrics")
     for what, each in (("serving DICOM", node.dimse), ("serving DICOM over TLS", node.dimse_tls)):
         if each is not None:
             host, port = each.getsockname()[:2]
@@ -278,17 +260,6 @@ def _recover(settings: Settings) -> int:
     return 0
 
 
-class Web(uvicorn.Server):
-    """The HTTP edge; the DICOM edge beside it ends at the same time, not after it."""
-
-    def __init__(self, about: uvicorn.Config, dicom: Server):
-        super().__init__(about)
-        self._dicom = dicom
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await asyncio.gather(super().shutdown(sockets), self._dicom.stop())
-
-
 def _worker(node: Node, number: int) -> int:
     """One event loop for all edges."""
     metrics.use_row(number)
@@ -299,20 +270,13 @@ def _worker(node: Node, number: int) -> int:
         # What a predecessor of ours left when it was killed.
         await asyncio.to_thread(graph.rebuild.recover, settled(graph.settings))
         dicom = dicomnode.server(graph, node.held, near=node.near)
-        server = Web(
-            uvicorn.Config(
-                Site(graph), log_config=None, access_log=False, lifespan="off", http=BoundedHead, ws="none",
-                timeout_keep_alive=75, timeout_graceful_shutdown=15, server_header=False,
-                limit_concurrency=CONNECTIONS, date_header=True,
-            ),
-            dicom,
-        )  # fmt: skip
+        server = Web(graph, dicom)
         try:
             if node.dimse is not None:
                 await dicom.start(node.dimse)
             if node.dimse_tls is not None:
                 await dicom.start(node.dimse_tls, Certificates(node.settings.dimse))
-            await server.serve(sockets=[node.socket])
+            await server.run_on(node.socket, node.monitors)
         finally:
             await dicom.stop()
             await graph.close()
@@ -320,6 +284,11 @@ def _worker(node: Node, number: int) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work())
     return 0
+
+
+def _webhooks(graph: Graph) -> WebhookRunner:
+    post = Post(allow_private=graph.settings.webhooks.allow_private)
+    return WebhookRunner(Means(graph.database, post, graph.reads, microseconds, random.random))
 
 
 def _jobs(node: Node, row: int) -> int:
@@ -343,6 +312,7 @@ def _jobs(node: Node, row: int) -> int:
                 graph.traffic.following,
                 dicomnode.runner(graph),
                 dicomnode.reports(graph),
+                _webhooks(graph),
             )
             await asyncio.gather(*(runner.run(stop) for runner in runners))
         finally:

@@ -33,10 +33,12 @@ from radiolith.settings import Http as Http
 from radiolith.settings import Keys as Keys
 from radiolith.settings import Limits as Limits
 from radiolith.settings import Log as Log
+from radiolith.settings import Metrics as Metrics
 from radiolith.settings import Settings as Settings
 from radiolith.settings import Tier as Tier
 from radiolith.settings import Tiers as Tiers
 from radiolith.settings import Versions as Versions
+from radiolith.settings import Webhooks as Webhooks
 
 FILE = "radiolith.toml"
 PREFIX = "RADIOLITH_"
@@ -198,7 +200,7 @@ def _validated(settings: Settings) -> Settings:
     for name, (value, known) in choices.items():
         if value not in known:
             raise BadInput(f"'{name}' is one of {', '.join(known)}, not '{value}'.")
-    for name in ("http.port", "dimse.port", "dimse.tls_port"):
+    for name in ("http.port", "metrics.port", "dimse.port", "dimse.tls_port"):
         if not 0 <= (port := getattr(getattr(settings, name.partition(".")[0]), name.partition(".")[2])) < 65536:
             raise BadInput(f"'{name}' is a TCP port, or 0 where there is none, not {port}.")
     for title in (settings.dimse.aet, *(entry.partition("=")[0] for entry in settings.dimse.titles)):

@@ -103,6 +103,7 @@ def build(
     lost = LostPlaces(settings.home, clock)
     noted = _nothing_lost if create else lost.note  # a node that joins has places of its own to make
     keyring = open_keyring(settings.keys.keyring, settings.tiers.hot, steps=steps, lost=noted)
+    lost.whole(settings.keys.keyring)
     keys = Keys(read_root_key(Path(settings.keys.root)), keyring)
     keys.follow_from(_named_scopes(database))
     committer = Committer(commit.Parts(keys, store, database), name, settings.limits.pool_bytes, clock)
@@ -129,7 +130,7 @@ def build(
     return Graph(
         settings, name, database, store, keyring, keys, committer, archive, Identities(database, settings, clock, reads),
         accounts, condition, associations,
-        traffic(database, reading, description, committer, reads, clock),
+        traffic(database, reading, description, committer, reads, clock, settings.webhooks),
         Peers(deciding, accounts, archive.ingest, archive.quarantine, associations), reads,
         Rebuild(store, keys, database, clock), decoding, threads,
     )  # fmt: skip

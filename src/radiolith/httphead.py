@@ -17,6 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 30.0
+HANG_UP = "radiolith.hang_up"
+"""ASGI extension: its `now` ends the connection without waiting for a client that does not read what was sent."""
 
 _ANSWERS = {
     408: (b"Request Timeout", b"The head of the request did not come to its end in time."),
@@ -52,6 +54,7 @@ class BoundedHead(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._in_head = True
         super().on_message_begin()
+        self.scope["extensions"] = {HANG_UP: {"now": self.transport.abort}}
 
     def on_headers_complete(self) -> None:
         self._in_head, self._quiet = False, 0

@@ -216,6 +216,12 @@ dimse_seconds = Histogram(
     "direction,service",
     [f"{direction},{service}" for direction in DIMSE_DIRECTIONS for service in DIMSE_SERVICES],
 )
+webhook_deliveries = Counter(
+    "radiolith_webhook_deliveries",
+    "Batches of events posted to webhooks, by what became of the attempt.",
+    "outcome",
+    ("delivered", "failed", "given_up"),
+)
 damaged_reads = Counter("radiolith_damaged_reads", "Reads of a tier that failed authentication.")
 
 

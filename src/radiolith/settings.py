@@ -34,6 +34,21 @@ class Http:
 
 
 @dataclass(frozen=True, slots=True)
+class Metrics:
+    host: str = _setting("127.0.0.1", "Where /metrics and /health listen when they have a port of their own.")
+    port: int = _setting(
+        0, "TCP port of /metrics and /health, and then not on that of the pages; whoever reaches it may read. 0: none."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    allow_private: bool = _setting(
+        False, "Webhooks may go to this machine and to private addresses, where no TLS is needed; else to public ones by https."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Dimse:
     host: str = _setting(
         "127.0.0.1", "Where to listen for DICOM. As long as it is loopback (and HTTP too) every AE title here may call."
@@ -134,6 +149,8 @@ class Settings:
     home: Path
     workers: int = _setting(0, "Worker processes of `radiolith serve`; 0 means one per processor, 8 at most.")
     http: Http = field(default_factory=Http)
+    metrics: Metrics = field(default_factory=Metrics)
+    webhooks: Webhooks = field(default_factory=Webhooks)
     dimse: Dimse = field(default_factory=Dimse)
     database: Database = field(default_factory=Database)
     tiers: Tiers = field(default_factory=Tiers)

@@ -95,6 +95,29 @@ def follow(read: Reader, cursor: Cursor, limit: int = 500) -> tuple[list[Change]
     return changes, at
 
 
+def tip(read: Reader) -> Cursor:
+    """The end of the feed as a follower sees it now: what is behind it cannot be read yet, or has not happened."""
+    now = epoch(read)
+    if read.dialect == "postgresql":
+        row = read.one(
+            "SELECT xid, number FROM changes WHERE xid < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)"
+            " ORDER BY xid DESC, number DESC LIMIT 1"
+        )
+    else:
+        row = read.one("SELECT 0, number FROM changes ORDER BY number DESC LIMIT 1")
+    return Cursor(now, *row) if row else Cursor(now)
+
+
+def belongs(read: Reader, cursor: Cursor) -> bool:
+    """Whether a cursor is one of this feed: of its epoch, and its change is there (an index that was put back from a copy is
+    behind those who followed it)."""
+    if cursor.epoch != epoch(read):
+        return False
+    if not cursor.number:
+        return not cursor.xid
+    return read.one("SELECT 1 FROM changes WHERE number = ? AND xid = ?", (cursor.number, cursor.xid)) is not None
+
+
 def load_cursor(read: Reader, name: str) -> Cursor:
     row = read.one("SELECT epoch, xid, number FROM cursors WHERE name = ?", (name,))
     return Cursor(*row) if row else Cursor()

@@ -1,4 +1,5 @@
-"""What comes and what goes, as one value: the verbs of the outbox, of routing rules and of devices, and the followers.
+"""What comes and what goes, as one value: the verbs of the outbox, of routing rules, of devices, of the change feed and of
+webhooks, and the followers.
 
 Owns: their wiring. Must never: do anything by itself.
 """
@@ -10,10 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from radiolith.archive.commit import Committer
+from radiolith.archive.deciding import Deciding
 from radiolith.archive.description import Description
 from radiolith.archive.devices import Devices, product
+from radiolith.archive.follow import Follow
 from radiolith.archive.outbox import Outbox
 from radiolith.archive.reading import Reading
+from radiolith.archive.webhooks import Webhooks
+from radiolith.config import Webhooks as Allowed
 from radiolith.index.database import Database
 from radiolith.jobs.arrivals import ArrivalWatch
 from radiolith.jobs.devices import DeviceWatch
@@ -28,6 +33,8 @@ class Traffic:
     outbox: Outbox
     devices: Devices
     routes: Routes
+    follow: Follow
+    webhooks: Webhooks
     following: Following  # run by the jobs process alone
 
 
@@ -38,11 +45,14 @@ def traffic(
     committer: Committer,
     trail: ReadAudit,
     clock: Callable[[], int],
+    allowed: Allowed,
 ) -> Traffic:
     watch = DeviceWatch(database, clock, partial(product, description))
     return Traffic(
         Outbox(database, reading, trail, clock),
         Devices(reading, trail),
         Routes(reading, committer, trail, clock),
+        Follow(reading, trail),
+        Webhooks(Deciding(database, reading, committer, trail, clock), allow_private=allowed.allow_private),
         Following(ArrivalWatch(database, clock), watch, Router(database, clock)),
     )

@@ -19,7 +19,7 @@ from radiolith.archive.ports import Rejected, Sideline
 from radiolith.httpstatus import code, sentence
 from radiolith.model import Failure, Held, Identity, NotAuthenticated, Unavailable
 from radiolith.trust.access import Action, require
-from radiolith.web import peers, traffic
+from radiolith.web import changes, peers, traffic, webhooks
 from radiolith.web.calls import Caller, inside, moment
 from radiolith.web.ports import Inside
 
@@ -294,6 +294,8 @@ def application(inside: Inside) -> FastAPI:
     app.include_router(calls)
     app.include_router(traffic.calls)
     app.include_router(peers.calls)
+    app.include_router(changes.calls)
+    app.include_router(webhooks.calls)
     app.add_exception_handler(Failure, _failed)
     return app
 

@@ -33,7 +33,7 @@ PRIVATE = "no-store"
 
 def routes(inside: Inside) -> list[BaseRoute]:
     """Everything but DICOMweb. The last one takes what is left over, so it goes behind all others."""
-    pages, health = Pages(inside), Health(inside)
+    pages = Pages(inside)
     own = pages.signed_in_only
     series = "/studies/{study}/series/{series}"
     shown = [
@@ -43,14 +43,22 @@ def routes(inside: Inside) -> list[BaseRoute]:
         Route("/studies/{study}", own(pages.study)),
         Route(series, own(pages.series)),
         Route(series + "/image", own(pages.image)),
-        Route("/health/live", health.live),
-        Route("/health/ready", health.ready),
-        Route("/metrics", health.metrics),
+        *([] if inside.settings.metrics.port else monitors(inside)),
         Mount("/static", StaticFiles(packages=[("radiolith.web", "static")])),
     ]
     handlers: dict[Any, Any] = {Failure: failed}
     site = Starlette(routes=shown, exception_handlers=handlers)
     return [Mount("/api/v1", Measured(Late(inside))), Mount("/", Measured(Guarded(site)))]
+
+
+def monitors(inside: Inside, *, open_to_all: bool = False) -> list[BaseRoute]:
+    """What monitors ask. open_to_all: on a listener of their own, whose address says who reaches it."""
+    health = Health(inside, open_to_all=open_to_all)
+    return [
+        Route("/health/live", health.live),
+        Route("/health/ready", health.ready),
+        Route("/metrics", health.metrics),
+    ]
 
 
 class Late:
