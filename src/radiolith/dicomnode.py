@@ -56,6 +56,11 @@ def server(graph: Graph, held: Held, *, near: bool) -> Server:
     return Server(node, Ring(graph.settings.home, graph.name).append)
 
 
+def sender(graph: Graph, title: str | None = None) -> Sender:
+    """For a command that sends what it has ordered. title: our AE title instead of the setting."""
+    return Sender(_means(graph, title))
+
+
 def runner(graph: Graph) -> Runner:
     """What sends the outbox, in the jobs process."""
     return Runner(_means(graph))
@@ -68,12 +73,12 @@ def reports(graph: Graph) -> Reports:
     return Reports(database, reporting, microseconds, random.random)
 
 
-def _means(graph: Graph) -> Means:
+def _means(graph: Graph, title: str | None = None) -> Means:
     database, dimse = graph.database, graph.settings.dimse
     delivery = DimseDelivery(
         Deliveries(
             graph.archive,
-            lambda tenant: title_of(database, dimse, tenant),
+            lambda tenant: title or title_of(database, dimse, tenant),
             _secure(dimse),
             partial(_to_outbox, graph.traffic.outbox),
             lambda transfer, peer: _as_peer(database, transfer, peer),

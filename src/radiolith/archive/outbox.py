@@ -23,7 +23,7 @@ from radiolith.trust.audit import ReadAudit
 
 T = TypeVar("T")
 HEAD_START = (
-    10_000_000  # microseconds: whoever asks by C-MOVE sends at once and reports on it; a runner takes over after this
+    10_000_000  # microseconds: a C-MOVE or a command sends at once and reports on it; a runner takes over after this
 )
 PLACES = 10_000  # of one order: what a C-MOVE at instance level may list in one identifier
 
@@ -77,7 +77,7 @@ class Outbox:
 
     # ------------------------------------------------------------ orders
 
-    async def order(
+    async def order(  # noqa: PLR0913 - what an order says
         self,
         principal: Principal,
         peer: str,
@@ -87,10 +87,12 @@ class Outbox:
         message_id: int | None = None,
         priority: Priority = Priority.MEDIUM,
         syntax: str = "",
+        begins: bool = False,
     ) -> list[Transfer]:
         """Send what is held under the places (an empty series or instance means all below) to a peer known by name.
 
         A C-MOVE gives its AE title as `ordered_by` and its message id. One transfer per study, in the order asked for.
+        `begins`: who orders sends at once itself, as a C-MOVE always does; a runner takes over when it does not.
         Raises NotFound for an unknown peer or when nothing is held there; LimitExceeded, BadInput.
         """
         require(principal, Action.RETRIEVE if message_id is not None else Action.SEND)
@@ -101,7 +103,7 @@ class Outbox:
         why = Why.PERSON if message_id is None else Why.MOVE
         wish = Wish(
             principal.tenant.id, peer, "", why, ordered_by or principal.name, principal.name, self._clock(),
-            message_id or 0, priority, syntax, 0 if message_id is None else HEAD_START,
+            message_id or 0, priority, syntax, HEAD_START if begins or message_id is not None else 0,
         )  # fmt: skip
         return await self._reading.run(self._order, wish, places)
 
