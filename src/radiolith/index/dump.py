@@ -45,6 +45,7 @@ def _rows(read: Reader) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from _study(read, row)
         yield from _quarantine(read, tenant_id)
         yield from _decided(read, tenant_id)
+        yield from _labels(read, tenant_id)
     for table in ("voids", "released"):
         for row in read.all(f"SELECT object_id FROM {table} ORDER BY object_id"):  # noqa: S608
             yield table, {"object": row[0]}
@@ -244,6 +245,26 @@ def _decided(read: Reader, tenant_id: int) -> Iterator[tuple[str, dict[str, Any]
             "known": row["known"],
         }
         yield "fact", {"tenant": tenant, **shown}
+
+
+_LABELLED = (
+    "SELECT i.value, i.issuer, l.name, l.value FROM labels l JOIN patient_identifiers i ON i.patient_id = l.owner_id"
+    " WHERE l.tenant_id = ? AND l.level = 0 ORDER BY 1, 2, 3",
+    "SELECT p.anchor, NULL, l.name, l.value FROM labels l JOIN patients p ON p.id = l.owner_id"
+    " WHERE l.tenant_id = ? AND l.level = 0 AND p.anchor IS NOT NULL ORDER BY 1, 3",
+    "SELECT s.uid, NULL, l.name, l.value FROM labels l JOIN studies s ON s.id = l.owner_id"
+    " WHERE l.tenant_id = ? AND l.level = 1 ORDER BY 1, 3",
+    "SELECT s.uid, e.uid, l.name, l.value FROM labels l JOIN series e ON e.id = l.owner_id JOIN studies s ON s.id = e.study_id"
+    " WHERE l.tenant_id = ? AND l.level = 2 ORDER BY 1, 2, 3",
+)
+"""Two columns of names, and the label: of patients by identifier and by study, of studies, of series."""
+
+
+def _labels(read: Reader, tenant_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    for sql in _LABELLED:
+        for *names, name, value in read.all(sql, (tenant_id,)):
+            owner = [part if isinstance(part, str) else unpack_uid(bytes(part)) for part in names if part is not None]
+            yield "label", {"is": owner, "name": name, "value": value}
 
 
 def _duplicates(read: Reader) -> Iterator[Values]:

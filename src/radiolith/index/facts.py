@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from radiolith.index import accounts, audit, codes, quarantine, registry
+from radiolith.index import accounts, audit, codes, labels, quarantine, registry
 from radiolith.index.changes import ChangeKind, record
 from radiolith.index.counts import Tally
 from radiolith.index.heard import Heard, text
@@ -235,4 +235,5 @@ KINDS: Mapping[str, Callable[[Heard], None]] = {
     "webhook-remove": _remove("webhook", "name"),
     "audit": _audit,  # epoch, through, events: see audit.uncopied
     "confirm-recovery": _confirm_recovery,
+    **labels.KINDS,
 }

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from radiolith.index import codes
+from radiolith.index import codes, labels
 from radiolith.index.attributes import INSTANCE_COLUMNS
 from radiolith.index.changes import ChangeKind, record
 from radiolith.index.codes import Code, ScopeKind
@@ -91,6 +91,7 @@ class _Batch:
         self._encode()
         parents = Parents(self.tx, self.tally, self.items)
         self.series_new = parents.make()
+        self._label()
         self._load_held()
         for item in self.by_key:
             self._place(item)
@@ -111,6 +112,13 @@ class _Batch:
             wanted.setdefault((Code.PRINCIPAL, one.tenant.id), set()).add(one.principal)
         for kind, tenant_id in sorted(wanted):
             self.codes[kind, tenant_id] = codes.encode(self.tx, kind, tenant_id, wanted[kind, tenant_id])
+
+    def _label(self) -> None:
+        """Labels that were given to what had not arrived yet."""
+        made = (item for item in self.items if item.study and item.parent.series_id in self.series_new)
+        new = {(item.incoming.tenant.id, item.study, *_identifier(item.incoming)) for item in made}
+        for tenant_id, study, value, issuer in sorted(new):
+            labels.arrived(self.tx, tenant_id, study, (value, issuer))
 
     # ------------------------------------------------------------ identities
 
@@ -247,6 +255,11 @@ class _Batch:
         if item.row is None or len(rows) < 2:
             return ()
         return tuple(read_row(self.tx, item.incoming.tenant, row.id) for row in rows if row is not item.row)
+
+
+def _identifier(one: Incoming) -> tuple[str, str]:
+    described = one.description.patient
+    return str(described.get("patient_id") or ""), str(described.get("issuer_key") or "")
 
 
 def _own_held(one: Incoming, row_id: int, is_current: bool, reason: str) -> Held:
