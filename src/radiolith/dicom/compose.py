@@ -166,6 +166,17 @@ def _json_value(
     return vr, value_bytes(tag, vr, [_json_text(vr, value) for value in listed])
 
 
+def from_value(tag: int, vr: str, content: Mapping[str, Any], limits: Limits = LIMITS) -> bytes | list[Attributes]:
+    """One attribute's parsed JSON object (PS3.18 F.2.2) as an encoded value or items.
+
+    Raises Unparsable for what is not the JSON model and for bulk data by reference, LimitExceeded for depth.
+    """
+    _, value = _json_value(tag, {**content, "vr": vr}, 0, limits)
+    if isinstance(value, Reference):
+        raise Unparsable(f"{dictionary.text(tag)} needs its value in line")
+    return value
+
+
 def _json_text(vr: str, value: object) -> str:
     if value is None:
         return ""

@@ -9,7 +9,7 @@ looked at is read, in ascending order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from radiolith.dicom import dictionary
 from radiolith.dicom.element import (
@@ -65,14 +65,23 @@ class _Level:
 
 
 class Tokens:
-    """Iterate once over the tokens of `data`, which begins with a dataset's first element."""
+    """Iterate once over the tokens of `data` from the top-level element at `at` on; `creators` are those before it."""
 
-    def __init__(self, data: Data, encoding: Encoding, limits: Limits = LIMITS) -> None:
+    def __init__(
+        self,
+        data: Data,
+        encoding: Encoding,
+        limits: Limits = LIMITS,
+        *,
+        at: int = 0,
+        creators: Mapping[int, str] | None = None,
+    ) -> None:
         self._data = data
         self._limits = limits
-        self._at = 0
+        self._at = at
         self._count = 0
         self._level = _Level(0, True, None, len(data), encoding)
+        self._level.creators.update(creators or {})
         self._stack: list[_Level] = []
 
     def __iter__(self) -> Iterator[Token]:
