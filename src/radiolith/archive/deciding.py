@@ -24,7 +24,7 @@ Body = dict[str, object]
 
 
 class Deciding:
-    """One per process, shared by `remove`, `versions` and `sidelined`."""
+    """One per process, shared by all verbs that decide."""
 
     def __init__(
         self, database: Database, reading: Reading, committer: Committer, audit: ReadAudit, clock: Callable[[], int]
@@ -55,11 +55,22 @@ class Deciding:
         await self._audit.note(principal, study, what, count)
 
     def decide(
-        self, principal: Principal, fact: tuple[str, Body], scope: tuple[str, str], event: tuple[str, int, str]
+        self,
+        principal: Principal,
+        fact: tuple[str, Body],
+        scope: tuple[str, str],
+        event: tuple[str, int, str],
+        *,
+        after: int = 0,
     ) -> asyncio.Future[Settled]:
         """Begin to write a decision; it holds when the future is done. `fact`: kind and body; `scope`: kind of scope
-        (trust.keys) and the study or ''; `event`: action, count and detail for the audit trail."""
-        (kind, body), (where, study), (action, count, detail), at = fact, scope, event, self._clock()
+        (trust.keys) and the study or ''; `event`: action, count and detail for the audit trail.
+
+        after: the time of the latest decision that this one was made in the knowledge of: it is later than that, though this
+        node's clock may be behind (docs/decisions/100).
+        """
+        (kind, body), (where, study), (action, count, detail) = fact, scope, event
+        at = max(self._clock(), after + 1)
         written = Fact(kind, at, principal.name, principal.tenant.uid, body)
         noted = AuditEvent(at, principal.tenant.id, principal.name, action, study, count=count, detail=detail)
         label: Label = (principal.tenant.uid, where, study)
