@@ -208,6 +208,9 @@ def _validated(settings: Settings) -> Settings:
             raise BadInput(
                 f"'{title}' is no AE title: 1 to 16 printable ASCII characters, no backslash, no space around."
             )
+    system = settings.amend.system
+    if not (system.strip() and len(system) <= 64 and system.isprintable() and "\\" not in system):
+        raise BadInput("'amend.system' has 1 to 64 printable characters and no backslash.")
     for origin in settings.http.cors_origins:
         if not _ORIGIN.fullmatch(origin):
             raise BadInput(

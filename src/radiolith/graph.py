@@ -21,6 +21,7 @@ from radiolith.archive.deciding import Deciding
 from radiolith.archive.decoding import Decoding
 from radiolith.archive.description import Description
 from radiolith.archive.encodings import Encodings
+from radiolith.archive.headers import Headers
 from radiolith.archive.ingest import Door, Ingest
 from radiolith.archive.peers import Peers
 from radiolith.archive.pixels import Pixelwork
@@ -111,14 +112,15 @@ def build(
     access.refusals.append(reads.refused)
     reading = Reading(store, keys, database, threads)
     decoding = Decoding(decoders)
-    description, pixels = Description(reading, cache), Pixelwork(reading, decoding, cache)
+    headers = Headers(reading, settings.amend.system)
+    description, pixels = Description(reading, headers, cache), Pixelwork(reading, headers, decoding, cache)
     encodings = Encodings(database, reading, pixels, committer, clock)
     door = Door(store, committer, encodings, settings, threads, clock)
     deciding = Deciding(database, reading, committer, reads, clock)
     archive = Archive(
         ingest=Ingest(door),
         query=Query(database, description, reads, threads),
-        retrieve=Retrieve(database, reading, description, pixels, reads),
+        retrieve=Retrieve(database, reading, (headers, description, pixels), reads),
         remove=Remove(deciding),
         versions=Versions(deciding),
         commitment=Commitment(database, reading, reads, clock),

@@ -44,7 +44,8 @@ class Metrics:
 @dataclass(frozen=True, slots=True)
 class Webhooks:
     allow_private: bool = _setting(
-        False, "Webhooks may go to this machine and to private addresses, where no TLS is needed; else to public ones by https."
+        False,
+        "Webhooks may go to this machine and to private addresses, where no TLS is needed; else to public ones by https.",
     )
 
 
@@ -140,6 +141,14 @@ class Versions:
 
 
 @dataclass(frozen=True, slots=True)
+class Amend:
+    system: str = _setting(
+        "RADIOLITH",
+        "Who corrects: Modifying System (0400,0563) of amended headers, 1 to 64 characters, with the site best.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     level: str = _setting("info", "How much is logged: debug, info, warning or error. Never patient data.")
 
@@ -157,4 +166,5 @@ class Settings:
     keys: Keys = field(default_factory=Keys)
     limits: Limits = field(default_factory=Limits)
     versions: Versions = field(default_factory=Versions)
+    amend: Amend = field(default_factory=Amend)
     log: Log = field(default_factory=Log)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from radiolith.archive.headers import tag_of
+from radiolith.archive.headers import Headers, tag_of
 from radiolith.archive.ports import Stream
 from radiolith.archive.reading import Reading, described_by, is_deflated, is_large, tail_of
 from radiolith.dicom.json import find, to_json
@@ -35,8 +35,8 @@ _TYPE_BYTES = 256  # of MIME Type of Encapsulated Document; it may have 64 chara
 class Description:
     """Thread-safe; what ends in `_now` blocks."""
 
-    def __init__(self, reading: Reading, cache: Cache):
-        self._reading, self._cache = reading, cache
+    def __init__(self, reading: Reading, headers: Headers, cache: Cache):
+        self._reading, self._headers, self._cache = reading, headers, cache
 
     # ------------------------------------------------------------ one object
 
@@ -88,13 +88,13 @@ class Description:
         return found
 
     def _made(self, held: Held, base: str, form: str) -> bytes:
-        header, encoding, tail = self._reading.description_now(held)
+        header, encoding, tail = self._headers.description_now(held)
         make = to_json if form == "json" else to_xml
         return make(header, encoding, bulk_uri=lambda path: base + path, tail=tail)
 
     def _pieces(self, held: Held, base: str, form: str, limits: Limits = LIMITS) -> Iterator[bytes]:
         """Reads nothing before the first piece is asked for: that is done in a thread."""
-        header, encoding, tail = self._reading.description_now(held)
+        header, encoding, tail = self._headers.description_now(held, limits)
         make = json_pieces if form == "json" else xml_pieces
         yield from make((header, tail), encoding, bulk_uri=lambda path: base + path, limits=limits)
 
@@ -128,7 +128,7 @@ class Description:
         return found
 
     def _one_of_series(self, series: SeriesJson, held: Held, base: str) -> bytes:
-        header, encoding, tail = self._reading.description_now(held)
+        header, encoding, tail = self._headers.description_now(held)
         assert isinstance(header, bytes) and isinstance(tail, bytes), "large ones are not made in blocks"
         start = base.format(**_names(held))
         return series.to_json(header, encoding, bulk_uri=lambda path: start + path, tail=tail)
@@ -137,7 +137,7 @@ class Description:
 
     async def paths(self, held: Held) -> AsyncIterator[str]:
         """The path of every value that the metadata name by reference, in the order of the elements."""
-        header, encoding, tail = await self._reading.walk(held, self._reading.description_now, held)
+        header, encoding, tail = await self._reading.walk(held, self._headers.description_now, held)
         async for some in self._each(held, bulk_paths((header, tail), encoding)):
             for path in some:
                 yield path
@@ -147,18 +147,20 @@ class Description:
         return await self._reading.walk(held, self._value_now, held, path)
 
     def _value_now(self, held: Held, path: str) -> Stream:
-        layout = held.layout
-        header, encoding, tail = self._reading.description_now(held)
-        base = layout.dataset_start
+        header, encoding, tail = self._headers.description_now(held)
+        base = held.layout.dataset_start
         try:
             start, length, vr = find(header, encoding, path)
         except NotFound:
             if not tail:
                 raise
             start, length, vr = find(tail, encoding, path)
-            base = tail_of(layout)[0]
+            base, header = tail_of(held.layout)[0], tail
         document = _document_type(header, encoding) if path.lower() == "00420011" else ""
-        stream = self._reading.value(held, base + start, base + start + length, encoding)
+        if held.overlay is None or header is tail:
+            stream = self._reading.value(held, base + start, base + start + length, encoding)
+        else:  # where it lies among corrections
+            stream = self._reading.flowing(lambda a, b: header[start + a : start + b], length, encoding)
         return Stream(stream.size, stream.syntax, stream.open, vr, document)
 
 

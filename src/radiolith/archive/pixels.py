@@ -7,13 +7,12 @@ to storage.cache's.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from radiolith import metrics
 from radiolith.archive.decoding import Decoding
-from radiolith.archive.headers import tag_of
+from radiolith.archive.headers import Headers, deflated, tag_of
 from radiolith.archive.ports import Rendering, Stream
 from radiolith.archive.reading import Reading, written_as
 from radiolith.codecs.limits import MAX_CINE_FRAMES
@@ -40,8 +39,8 @@ class Recoding:
 
 
 class Pixelwork:
-    def __init__(self, reading: Reading, decoding: Decoding, cache: Cache):
-        self._reading, self._decoding, self._cache = reading, decoding, cache
+    def __init__(self, reading: Reading, headers: Headers, decoding: Decoding, cache: Cache):
+        self._reading, self._headers, self._decoding, self._cache = reading, headers, decoding, cache
 
     # ------------------------------------------------------------ planning
 
@@ -67,8 +66,11 @@ class Pixelwork:
 
     # ------------------------------------------------------------ frames
 
-    async def _opened(self, held: Held) -> Opened:
-        header, vr = await self._reading.run(self._reading.opening_now, held)
+    async def _opened(self, held: Held, *, shown: bool = False) -> Opened:
+        """For the decoder: as received, since no correction touches what pixels depend on; or as it is shown, where the
+        header itself goes out."""
+        opening = self._headers.opening_now if shown else self._reading.opening_now
+        header, vr = await self._reading.run(opening, held)
         return Opened(header, held.layout.transfer_syntax, held.layout.pixel_tag, vr)
 
     def _frame_now(self, held: Held, number: int) -> Frame:
@@ -120,19 +122,16 @@ class Pixelwork:
             if start or stop is not None:
                 raise Unsupported("a range of an object that is being transcoded")
             yield meta
-            machine = zlib.compressobj(wbits=-15) if target.uid == DEFLATED_LE else None
-            yield machine.compress(first) if machine else first
-            async for piece in body:
-                yield machine.compress(piece) if machine else piece
-            if machine:
-                yield machine.flush()
+            dataset = _after(first, body)
+            async for piece in deflated(dataset) if target.uid == DEFLATED_LE else dataset:
+                yield piece
 
         return Stream(None, target.uid, opened)
 
     async def _rewritten(self, held: Held, target: Syntax) -> AsyncIterator[bytes]:
         """Other element encoding, same pixel bytes."""
         layout = held.layout
-        header, encoding, _ = await self._reading.run(self._reading.description_now, held)
+        header, encoding, _ = await self._reading.run(self._headers.description_now, held)
         async for piece in self._elements(header, encoding, target):
             yield piece
         if layout.pixels is not Pixels.NATIVE:
@@ -149,7 +148,7 @@ class Pixelwork:
     async def _transcoded(self, held: Held, target: Syntax) -> AsyncIterator[bytes]:
         """Other pixel encoding: frame by frame through one decoder session."""
         layout = held.layout
-        opened = await self._opened(held)
+        opened = await self._opened(held, shown=True)
         async with self._decoding.session(held, opened) as session:
             first, changed = await self._step(session, held, 1, target)
             bits = layout.rows * layout.columns * changed.samples if changed.bits_allocated == 1 else 0
@@ -229,7 +228,7 @@ class Pixelwork:
         return kind.decode(), picture
 
     async def _render(self, held: Held, number: int, want: Rendering) -> tuple[str, bytearray]:
-        opened = await self._opened(held)
+        opened = await self._opened(held, shown=True)
         numbers = self._numbers(held.layout, number, want)
         frames = [await self._reading.run(self._frame_now, held, one) for one in numbers]
         state, state_syntax = await self._presentation(want)
@@ -271,7 +270,8 @@ class Pixelwork:
         """Dataset of the presentation state to apply, and its syntax."""
         if want.presentation is None:
             return b"", ""
-        return await self._reading.header(want.presentation), want.presentation.layout.transfer_syntax
+        state = want.presentation
+        return await self._reading.run(self._headers.header_now, state), state.layout.transfer_syntax
 
     def _lines(self, header: bytes, held: Held, want: Rendering) -> tuple[str, ...]:
         """What `annotation` burns in (PS3.18 8.3.5.1.1): who it is, and how it was made."""
@@ -285,6 +285,12 @@ class Pixelwork:
             wanted += [0x00080060, 0x00080020, 0x00081030, 0x0008103E, 0x00200013]
         lines = [text(found, tag).replace("^", " ").replace("\\", ", ").strip() for tag in wanted]
         return tuple(line for line in lines if line)
+
+
+async def _after(first: bytes, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in body:
+        yield piece
 
 
 _EXPLICIT = "1.2.840.10008.1.2.1"

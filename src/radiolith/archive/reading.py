@@ -177,8 +177,19 @@ class Reading:
         else:
             end = min(layout.header_end + _ELEMENT_HEADER, layout.dataset_end)
             header = self._part(held, layout.dataset_start, end)
-        tail = self._part(held, *tail_of(layout))
-        return header, written_as(header[:8], layout.transfer_syntax), tail
+        return header, written_as(header[:8], layout.transfer_syntax), self.tail_now(held)
+
+    def tail_now(self, held: Held) -> Data:
+        """What follows the pixel data, as metadata take it; blocks."""
+        return self._part(held, *tail_of(held.layout))
+
+    def dataset_now(self, held: Held) -> Read:
+        """What gives the dataset's bytes by their offset from its first element on, inflated where it was deflated, fewer
+        where it ends. For one reader at a time; an inflated one is read forwards."""
+        if is_deflated(held.layout):
+            return self._inflated(held).read
+        base, end = held.layout.dataset_start, held.layout.dataset_end
+        return lambda a, b: bytes(self.range_now(held, base + a, min(base + b, end))) if base + a < end else b""
 
     def _part(self, held: Held, start: int, stop: int) -> Data:
         """Payload bytes [start, stop), held only where they are few."""

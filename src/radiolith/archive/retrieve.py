@@ -13,9 +13,10 @@ from dataclasses import replace
 from itertools import islice
 
 from radiolith.archive.description import Description
+from radiolith.archive.headers import Headers
 from radiolith.archive.pixels import Pixelwork, Recoding
 from radiolith.archive.ports import Rendering, Stream
-from radiolith.archive.reading import Reading, is_deflated
+from radiolith.archive.reading import Reading, is_deflated, written_as
 from radiolith.codecs.registry import SYNTAXES
 from radiolith.dicom.part10 import file_meta
 from radiolith.index import instances
@@ -32,10 +33,11 @@ BLOCK_BYTES = 4 << 20  # of objects read together for one client; two blocks are
 
 class Retrieve:
     def __init__(
-        self, database: Database, reading: Reading, description: Description, pixels: Pixelwork, audit: ReadAudit
+        self, database: Database, reading: Reading, shown: tuple[Headers, Description, Pixelwork], audit: ReadAudit
     ):
-        self._database, self._reading, self._pixels, self._audit = database, reading, pixels, audit
-        self._description = description
+        """`shown`: what makes headers, metadata and pictures."""
+        self._database, self._reading, self._audit = database, reading, audit
+        self._headers, self._description, self._pixels = shown
 
     # ------------------------------------------------------------ find, authorise, audit
 
@@ -80,7 +82,8 @@ class Retrieve:
         return self._reading.stream(held, 0, held.layout.original_size, held.layout.transfer_syntax)
 
     async def part10(self, held: Held, accept: Sequence[str] = (AS_STORED,)) -> Stream:
-        """A Part 10 file with fresh meta, zero preamble and, in the stored syntax, the identical dataset bytes.
+        """A Part 10 file with fresh meta, zero preamble and, in the stored syntax, the identical dataset bytes; of what was
+        amended the header is the corrected one, and what follows it identical.
 
         accept: transfer syntax UIDs in order of preference, AS_STORED among them for 'whatever it is'. Raises
         Unsupported when none can be made.
@@ -89,7 +92,7 @@ class Retrieve:
         if isinstance(chosen, Held):
             layout = chosen.layout
             head = file_meta(chosen.sop_class, chosen.identity.sop, layout.transfer_syntax)
-            return self._reading.stream(chosen, layout.dataset_start, layout.dataset_end, layout.transfer_syntax, head)
+            return await self._headers.file(chosen, head)
         return await self._pixels.recoded(held, chosen)
 
     async def ahead(
@@ -115,7 +118,9 @@ class Retrieve:
 
     async def _files(self, helds: Sequence[Held], accept: Sequence[str]) -> list[tuple[Held, Stream]]:
         whole = [
-            _size(held) <= BLOCK_BYTES and (AS_STORED in accept or held.layout.transfer_syntax in accept)
+            _size(held) <= BLOCK_BYTES
+            and (AS_STORED in accept or held.layout.transfer_syntax in accept)
+            and not (held.overlay is not None and is_deflated(held.layout))
             for held in helds
         ]
         if all(whole):
@@ -126,12 +131,16 @@ class Retrieve:
         return [(held, await self.part10(held, accept)) for held in helds]
 
     def _file_now(self, held: Held) -> bytearray:
-        """A small object's fresh meta and stored dataset in one buffer; blocks."""
+        """A small object's fresh meta and the dataset it shows in one buffer; blocks."""
         layout = held.layout
         head = file_meta(held.sop_class, held.identity.sop, layout.transfer_syntax)
         file = bytearray(len(head) + _size(held))
         file[: len(head)] = head
         self._reading.read_into_now(held, layout.dataset_start, memoryview(file)[len(head) :])
+        if held.overlay is not None:
+            edge = len(head) + layout.header_end - layout.dataset_start
+            stored = bytes(memoryview(file)[len(head) : edge])
+            file[len(head) : edge] = self._headers.composed(held, stored, written_as(stored, layout.transfer_syntax))
         return file
 
     async def _choose(self, held: Held, accept: Sequence[str]) -> Held | Recoding:
