@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from radiolith.archive.ports import Archive
+from radiolith.archive.ports import Archive, Stream
 from radiolith.model import Failure, Held, Level, NotFound, Principal, Query
 from radiolith.trust.access import Action, require
 
@@ -26,7 +26,7 @@ class ExportSummary:
     studies: int = 0
     files: int = 0
     bytes: int = 0
-    present: int = 0  # was there already, with the same size
+    present: int = 0  # was there already, with the same size; of what was amended, with the same bytes
     failed: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])  # SOP Instance UID, reason
 
 
@@ -75,7 +75,8 @@ async def _write(archive: Archive, held: Held, target: Path, original: bool, sum
     path = _path(held, target, original)
     try:
         stream = archive.retrieve.original(held) if original else await archive.retrieve.part10(held)
-        if path.exists() and path.stat().st_size == stream.size:
+        same = path.exists() and path.stat().st_size == stream.size
+        if same and (original or held.overlay is None or await _holds(path, stream)):
             summary.present += 1
             return
         await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
@@ -88,6 +89,15 @@ async def _write(archive: Archive, held: Held, target: Path, original: bool, sum
         summary.files += 1
     except Failure as failure:
         summary.failed.append((held.identity.sop, str(failure)))
+
+
+async def _holds(path: Path, stream: Stream) -> bool:
+    """Whether the file is what would be written: another correction may have the same length."""
+    with path.open("rb") as file:
+        async for piece in stream.chunks():
+            if await asyncio.to_thread(file.read, len(piece)) != bytes(piece):
+                return False
+    return True
 
 
 def _path(held: Held, target: Path, original: bool) -> Path:
