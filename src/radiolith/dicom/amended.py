@@ -54,8 +54,7 @@ def amended(header: Data, encoding: str, overlay: Overlay, origin: Origin, limit
     actual one (`Scan.actual_encoding`), a deflated dataset inflated. Raises LimitExceeded; for the long ones see
     `amended_pieces`. Overlays without steps change nothing: references that moved are recorded with the last step.
     """
-    found = changes(header, encoding, overlay, origin, limits)
-    return b"".join(pieces(header, found, limits)) if found is not None else header[0 : len(header)]
+    return b"".join(amended_pieces(header, encoding, overlay, origin, limits))
 
 
 def amended_pieces(
@@ -64,34 +63,37 @@ def amended_pieces(
     """`amended` in pieces of at most about PIECE bytes, for headers behind a window. Raises as `amended`, before the
     first piece where the limit is that of an element that changes."""
     found = changes(header, encoding, overlay, origin, limits)
-    if found is None:
-        yield from _verbatim(header, 0, len(header))
-    else:
-        yield from pieces(header, found, limits)
+    at = 0
+    for cut in parts(header, found, limits) if found is not None else ():
+        yield from _verbatim(header, at, cut.start)
+        yield from cut.pieces
+        at = max(at, cut.stop)
+    yield from _verbatim(header, at, len(header))
 
 
 class Cut(NamedTuple):
-    """Bytes [start, stop) of the header are to be `new`."""
+    """Bytes [start, stop) of the header are to be `pieces`."""
 
     start: int
     stop: int
-    new: bytes
+    pieces: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What becomes of one header."""
 
-    cuts: list[Cut]  # in order
+    cuts: list[Cut]  # in order; [] when nothing changes
     outline: Outline
     form: Form  # of the header as it was
     recoded: bool  # all other texts become UTF-8
+    looked: bool  # `outline.free` is there
 
 
 def changes(
     header: Data, encoding: str, overlay: Overlay, origin: Origin, limits: Limits = LIMITS, *, free: bool = False
 ) -> Changes | None:
-    """What an overlay does to a header, None when it does nothing. `free`: the outline tells what nobody looked at."""
+    """What an overlay does to a header, None without steps. `free`: the outline tells what nobody looked at."""
     if not overlay.steps:
         return None
     table = table_of(overlay)
@@ -108,20 +110,13 @@ def changes(
         done = _Amending(header, found, table, form, limits, recoded=True)
         done.apply(origin)
     cuts = done.cuts()
-    return Changes(cuts, found, form, done.recoded) if cuts else None
+    return Changes(cuts, found, form, done.recoded and bool(cuts), free)
 
 
-def pieces(header: Data, found: Changes, limits: Limits = LIMITS) -> Iterator[bytes]:
-    """The header with the changes in it."""
-    at = 0
-    for start, _, cut in merge(_cuts(found), _recoded(header, found, limits), key=lambda one: one[:2]):
-        yield from _verbatim(header, at, start)
-        if isinstance(cut, Cut):
-            yield cut.new
-        else:
-            yield from cut.pieces
-        at = max(at, cut.stop)
-    yield from _verbatim(header, at, len(header))
+def parts(header: Data, found: Changes, limits: Limits = LIMITS) -> Iterator[Cut | recoding.Rewritten]:
+    """All that is put into the header, in order; each to be used up before the next one is taken, then `stop` is right."""
+    ordered = merge(_cuts(found), _recoded(header, found, limits), key=lambda one: one[:2])
+    return (part for _, _, part in ordered)
 
 
 _Part = tuple[int, bool, "Cut | recoding.Rewritten"]
@@ -135,11 +130,29 @@ def _cuts(found: Changes) -> Iterator[_Part]:
 
 def _recoded(header: Data, found: Changes, limits: Limits) -> Iterator[_Part]:
     """What becomes UTF-8 of the elements that no step touches."""
+    if found.looked and not _may_need_utf_8(header, found.outline):
+        return
     if found.recoded:
         touched = {cut.start for cut in found.cuts if cut.stop > cut.start}
         for one in recoding.recoded(header, found.form.encoding, found.form.terms, limits):
             if one.start not in touched:
                 yield one.start, True, one
+
+
+def _may_need_utf_8(header: Data, found: Outline) -> bool:
+    """Whether there is anything but ASCII where texts may be: most headers are not walked twice more."""
+    texts = recoding.MAY_HOLD_TEXTS
+    return (
+        found.odd_creators
+        or any(vr in texts and not _is_plain(header, start, stop) for vr, start, stop in found.free)
+        or any(not _is_plain(header, start, stop) for start, stop in found.through)
+        or any(not _is_plain(header, one.value, one.stop) for spans in found.spans.values() for one in spans)
+    )
+
+
+def _is_plain(header: Data, start: int, stop: int) -> bool:
+    raw = header[start:stop]
+    return raw.isascii() and b"\x1b" not in raw
 
 
 def _verbatim(header: Data, start: int, stop: int) -> Iterator[bytes]:
@@ -166,18 +179,22 @@ class _Amending:
         self._now: dict[int, bytes | None] = {}
         self._items: list[bytes] = []
         self._private = Private(header, found)
-        self._kept: frozenset[int] = frozenset()
+        self._kept: set[int] = set()  # what the header shows as it is to be in the end
+        self._other: set[int] = set()  # what it shows otherwise
 
     def apply(self, origin: Origin) -> None:
         """Raises NotInCharacterSet unless texts become UTF-8; nothing else is known to fail but limits."""
         targets = [self._private.target(value) for value in self._table.effective.values()]
-        self._kept = frozenset(target.tag for target in targets if target is not None and self._shows(target))
+        for target in targets:
+            if target is not None:
+                (self._kept if self._shows(target) else self._other).add(target.tag)
         for number, (step, values) in enumerate(self._table.steps, 1):
             priors: dict[int, bytes] = {}
             for value in values:
                 target = self._private.target(value)
                 if target is not None and target.tag not in self._kept:
-                    self._set(target, priors)
+                    last = self._table.effective[value.tag, value.creator] is value and target.tag not in self._now
+                    self._set(target, priors, differs=last and target.tag in self._other)
             if number == len(self._table.steps):
                 self._move(priors)
             if priors:
@@ -222,7 +239,7 @@ class _Amending:
                 place = self._private.place(tag)
                 cuts.append((place, 0, place, new))
         cuts.sort(key=lambda cut: cut[:2])  # stable: what is put into one place stays in the order of its tags
-        return [Cut(start, stop, new) for start, _, stop, new in cuts]
+        return [Cut(start, stop, (new,)) for start, _, stop, new in cuts]
 
     # ------------------------------------------------------------ elements
 
@@ -273,8 +290,8 @@ class _Amending:
         creator = self._private.element(target, self._received)
         return elements.model(element, form, creator) == elements.model(mine, form.in_utf_8, creator)
 
-    def _set(self, target: Target, priors: dict[int, bytes]) -> None:
-        if self._shows(target):
+    def _set(self, target: Target, priors: dict[int, bytes], *, differs: bool = False) -> None:
+        if not differs and self._shows(target):
             return
         tag = target.tag
         if tag not in priors:

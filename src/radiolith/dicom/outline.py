@@ -60,7 +60,12 @@ class Outline:
     end: int = 0
     """Behind the last element that can be read: the pixel data element, the end, or what makes no sense."""
     free: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])
-    """(VR, value, stop) of elements of defined length that were not wanted; only where it was asked for."""
+    """(VR, value, stop) of elements of defined length that were not wanted, private creators not among them; this and the
+    next only where it was asked for."""
+    through: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """(start, stop) of elements of undefined length that were not wanted: their end was looked for inside."""
+    odd_creators: bool = False
+    """A private creator is not in ASCII."""
 
     def last(self, tag: int) -> Span | None:
         """The element that counts."""
@@ -168,6 +173,8 @@ class _Walk:
             self._note(Span(tag, vr, at, value, after, closed))
         elif free and length not in (0, UNDEFINED) and not creator:
             self.result.free.append((vr, value, after))
+        elif free and length == UNDEFINED:
+            self.result.through.append((at, after))
         self._at = after
         if not closed:
             raise _Open(at)
@@ -176,6 +183,7 @@ class _Walk:
     def _creator(self, tag: int, raw: bytes) -> None:
         if len(self._creators) >= CREATORS_MAX:
             self._creators = {known: name for known, name in self._creators.items() if known >> 16 == tag >> 16}
+        self.result.odd_creators |= not raw.isascii() or b"\x1b" in raw
         self._creators[tag] = raw.decode("latin_1").strip(" \0")
 
     def _closing(self, at: int) -> tuple[int, bool]:

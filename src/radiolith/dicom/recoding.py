@@ -18,6 +18,9 @@ from radiolith.dicom.tokens import ELEMENT, FRAGMENTS, ITEM_START, ITEM_STOP, PI
 from radiolith.dicom.wanted import SPECIFIC_CHARACTER_SET
 from radiolith.dicom.window import Data
 
+MAY_HOLD_TEXTS = charsets.CHARSET_VRS | {"", "SQ", "UN"}
+"""VRs of elements with texts in the dataset's character set, or with others inside; '' is one that nothing says."""
+
 
 def to_utf_8(raw: bytes, vr: str, terms: tuple[str, ...]) -> bytes:
     """A value in UTF-8, its padding kept off. ASCII without escapes is the same in every character set."""
