@@ -129,13 +129,15 @@ INLINE_FRAMES = 4
 class Description:
     """What the index stores of an object's header: column name -> value (str, int or None), per level.
 
-    Made by index.attributes.describe from a scan, the same at ingest and at rebuild.
+    Made by index.attributes.describe from a scan, the same at ingest and at rebuild. `extras`: (attribute, value) of those that
+    a setting made searchable (index.extras).
     """
 
     patient: dict[str, str | int | None]
     study: dict[str, str | int | None]
     series: dict[str, str | int | None]
     instance: dict[str, str | int | None]
+    extras: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,11 +291,12 @@ class Match:
     """One matching key (PS3.4 C.2.2.2). `path` is the attribute's tag, or sequence tags down to it.
 
     `values` are as sent: wildcards, a range 'a-b', several UIDs; () or ('',) is universal matching, ('""',) asks for an
-    empty value where the query allows that.
+    empty value where the query allows that. `creator`: of a private attribute, where the query names it.
     """
 
     path: tuple[int, ...]
     values: tuple[str, ...]
+    creator: str = ""
 
 
 @dataclass(frozen=True, slots=True)

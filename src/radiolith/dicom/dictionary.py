@@ -2,7 +2,7 @@
 
 Owns: the look-ups over `tables/` (written from pydicom's tables by tests/dicom/tables.py). Must never: import pydicom,
 or decide how a value is read. A tag is an int, group << 16 | element. The public table is read at import (5,000 lines,
-about 5 ms), the private one and the UIDs when first asked for.
+about 5 ms), the private one and the UIDs when first asked for. Our own private block (labels) has keywords too.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def _read_elements() -> tuple[dict[int, Entry], dict[str, Entry]]:
 
 
 _PUBLIC, _REPEATING = _read_elements()
-_BY_KEYWORD = {entry.keyword: tag for tag, entry in _PUBLIC.items() if entry.keyword}
+_OWN = {"PatientLabels": 0x77771001, "StudyLabels": 0x77771002, "SeriesLabels": 0x77771003}
+_BY_KEYWORD = {entry.keyword: tag for tag, entry in _PUBLIC.items() if entry.keyword} | _OWN
 
 SEQUENCES = frozenset(tag for tag, entry in _PUBLIC.items() if entry.vr == "SQ")
 """Every public tag that is a sequence: where a reader of implicit VR must descend."""
@@ -104,7 +105,7 @@ def creator_tag(tag: int) -> int:
 
 @cache
 def _private() -> dict[str, dict[int, str]]:
-    table: dict[str, dict[int, str]] = {}
+    table: dict[str, dict[int, str]] = {"RADIOLITH": dict.fromkeys((0x777701, 0x777702, 0x777703), "LO")}
     entries: dict[int, str] = {}
     for line in _lines("private.tsv"):
         if line.startswith("\t"):

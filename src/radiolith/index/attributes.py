@@ -41,6 +41,8 @@ class Matching(Enum):
     CODE = auto()  # a column of code numbers
     REQUEST = auto()  # an item of RequestAttributesSequence
     ISSUER = auto()  # part of an accession number's issuer
+    LABEL = auto()  # labels that people gave: by name, or by name and value
+    EXTRA = auto()  # an attribute that a setting made searchable: by the rules of its VR
     NONE = auto()  # returned only: a key is ignored with a warning
 
 
@@ -120,7 +122,17 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(_I, (0x00280100,), "BitsAllocated", "US", "bits", M.NUMBER),
 )
 
-BY_PATH: Mapping[tuple[int, ...], Attribute] = {attribute.path: attribute for attribute in ATTRIBUTES}
+LABEL_CREATOR = "RADIOLITH"
+"""Private creator of the block that labels have in queries and answers; no stored header has them from us."""
+LABEL_CREATOR_TAG = 0x77770010
+LABELS = (
+    Attribute(_P, (0x77771001,), "PatientLabels", "LO", "", M.LABEL, default=False, indexed=True),
+    Attribute(_S, (0x77771002,), "StudyLabels", "LO", "", M.LABEL, default=False, indexed=True),
+    Attribute(_E, (0x77771003,), "SeriesLabels", "LO", "", M.LABEL, default=False, indexed=True),
+)
+"""What people said of patients, studies and series: asked for by name, never part of 'all attributes'."""
+
+BY_PATH: Mapping[tuple[int, ...], Attribute] = {attribute.path: attribute for attribute in (*ATTRIBUTES, *LABELS)}
 BY_KEYWORD: Mapping[str, Attribute] = {attribute.keyword: attribute for attribute in ATTRIBUTES}
 
 _COMPUTED = frozenset(
@@ -303,7 +315,8 @@ _TRAITS = (("birth_name", 0x00101005), ("mother_birth_name", 0x00101060), ("birt
 
 _DEPTH = {level: depth for depth, level in enumerate(Level)}
 _RETURNED: dict[tuple[int, ...], int] = {}  # path, or tag of a sequence -> depth of the highest level that has it
-for _known in ATTRIBUTES:
+_RETURNED[(LABEL_CREATOR_TAG,)] = 0
+for _known in (*ATTRIBUTES, *LABELS):
     for _path in (_known.path, _known.path[:1]):
         _RETURNED[_path] = min(_DEPTH[_known.level], _RETURNED.get(_path, len(_DEPTH)))
 

@@ -26,6 +26,7 @@ class Code(IntEnum):
     SOURCE = 3
     PRINCIPAL = 4
     REASON = 5
+    EXTRA = 6  # an attribute that a setting made searchable
 
 
 class ScopeKind(IntEnum):

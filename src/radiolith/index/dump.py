@@ -168,8 +168,10 @@ def _series(read: Reader, study: str, row: dict[str, Any]) -> Iterator[tuple[str
             "requests": [list(one) for one in requests],
         },
     )
+    extras = read.one("SELECT 1 FROM extras LIMIT 1") is not None
     for held in _instances(read, row["id"]):
-        yield "instance", {"study": study, "series": series, **_instance(read, held)}
+        also = _extras(read, held["id"]) if extras else {}
+        yield "instance", {"study": study, "series": series, **_instance(read, held), **also}
 
 
 def _instances(read: Reader, series_id: int) -> Iterator[dict[str, Any]]:
@@ -197,6 +199,12 @@ def _instance(read: Reader, row: dict[str, Any]) -> dict[str, Any]:
         "principal": codes.decode(read, row["principal"]),
         "scope": codes.scope(read, row["scope_id"]).id,
     }
+
+
+def _extras(read: Reader, row_id: int) -> dict[str, Any]:
+    """What a setting made searchable; nothing where it did not."""
+    rows = read.all("SELECT attribute, value FROM extras WHERE instance_id = ?", (row_id,))
+    return {"extras": sorted([codes.decode(read, code), value] for code, value in rows)} if rows else {}
 
 
 # ---------------------------------------------------------------- the rest

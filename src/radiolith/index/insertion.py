@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from radiolith.index import codes, labels
+from radiolith.index import codes, extras, labels
 from radiolith.index.attributes import INSTANCE_COLUMNS
 from radiolith.index.changes import ChangeKind, record
 from radiolith.index.codes import Code, ScopeKind
@@ -110,6 +110,8 @@ class _Batch:
             wanted.setdefault((Code.SYNTAX, 0), set()).add(one.layout.transfer_syntax)
             wanted.setdefault((Code.SOURCE, one.tenant.id), set()).add(codes.source_text(one.source))
             wanted.setdefault((Code.PRINCIPAL, one.tenant.id), set()).add(one.principal)
+            if one.description.extras:
+                wanted.setdefault((Code.EXTRA, 0), set()).update(name for name, _ in one.description.extras)
         for kind, tenant_id in sorted(wanted):
             self.codes[kind, tenant_id] = codes.encode(self.tx, kind, tenant_id, wanted[kind, tenant_id])
 
@@ -231,6 +233,14 @@ class _Batch:
         if rows:
             marks = ", ".join("?" * len(rows[0]))
             self.tx.run_many(f"INSERT INTO instances({', '.join(own + names)}) VALUES ({marks})", rows)  # noqa: S608
+        extras.write(
+            self.tx,
+            [
+                (item.incoming.tenant.id, item.row.id, item.incoming.description.extras)
+                for item in self.fresh
+                if item.row is not None and item.incoming.description.extras
+            ],
+        )
         self.tx.run_many(
             "INSERT INTO duplicates(object_id, instance_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
             [(object_id, row.id) for object_id, row in self.duplicates],

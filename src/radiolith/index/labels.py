@@ -13,6 +13,7 @@ every row its instances are shown in. Limits: LABEL_MAX characters of one label,
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -249,6 +250,11 @@ def _effective(tx: Reader, tenant_id: int, subjects: Sequence[Subject]) -> dict[
 
 
 # ---------------------------------------------------------------- reading
+
+
+def name_of(text: str) -> str:
+    """The name of a label as it is kept: labels that differ in case or by how an accent is written are one."""
+    return unicodedata.normalize("NFC", text.partition("=")[0].strip().casefold())
 
 
 def written(name: str, value: str) -> str:

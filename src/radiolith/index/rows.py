@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from radiolith.index import codes
-from radiolith.index.attributes import ATTRIBUTES, NO_NUMBER, Attribute, Matching
+from radiolith.index import labels as given
+from radiolith.index.attributes import (
+    ATTRIBUTES,
+    LABEL_CREATOR,
+    LABEL_CREATOR_TAG,
+    LABELS,
+    NO_NUMBER,
+    Attribute,
+    Matching,
+)
 from radiolith.index.identities import IN_CHUNK
 from radiolith.index.matching import ALIAS
 from radiolith.index.session import Reader, Values
@@ -37,6 +46,10 @@ _COUNTED = {
 }
 
 
+_OWNER = {Level.PATIENT: "s.patient_id", Level.STUDY: "s.id", Level.SERIES: "e.id"}
+"""The column that names whose labels are shown."""
+
+
 def up_to(level: Level) -> tuple[Level, ...]:
     return ORDER[: ORDER.index(level) + 1]
 
@@ -58,7 +71,7 @@ def wanted(level: Level, full: Iterable[Level], asked: Iterable[tuple[int, ...]]
             or (attribute.matching is Matching.UID)
             or (attribute.path == (AVAILABILITY,) and level is Level.INSTANCE)  # of studies and of instances, 10.6.3-5
         )
-    ]
+    ] + [label for label in LABELS if label.level in up_to(level) and label.path in asked]
 
 
 def _date(value: Any) -> str:
@@ -82,13 +95,19 @@ class Answer:
     _makers: list[tuple[int, str, int, Callable[[Any], Any]]]
     _requests: bool
     _issuer: int | None
+    _labels: list[tuple[Attribute, int]]  # and the column of the row they are on
 
     @classmethod
     def of(cls, read: Reader, level: Level, attributes: Sequence[Attribute]) -> Answer:
         columns = list(KEYS[level])
         makers: list[tuple[int, str, int, Callable[[Any], Any]]] = []
+        labels: list[tuple[Attribute, int]] = []
         issuer = None
         for attribute in attributes:
+            if attribute.matching is Matching.LABEL:
+                column = _OWNER[attribute.level] if level is not Level.PATIENT else "p.id"
+                columns += [column] if column not in columns else []
+                labels.append((attribute, columns.index(column)))
             if attribute.matching is Matching.REQUEST or not attribute.column:
                 continue
             column = _COUNTED.get(attribute.column) or f"{ALIAS[attribute.level]}.{attribute.column}"
@@ -102,7 +121,7 @@ class Answer:
         if any(attribute.path == (AVAILABILITY,) for attribute in attributes):
             makers.append((AVAILABILITY, "CS", 0, lambda _: "ONLINE"))
         requests = any(attribute.matching is Matching.REQUEST for attribute in attributes)
-        return cls(level, columns, makers, requests, issuer)
+        return cls(level, columns, makers, requests, issuer, labels)
 
     def levels(self) -> set[Level]:
         """The levels whose tables the columns come from."""
@@ -119,6 +138,8 @@ class Answer:
             if self._issuer is not None:
                 row[ACCESSION_ISSUER] = ("SQ", _issuer_item(values[self._issuer]))
             rows.append(row)
+        for attribute, at in self._labels:
+            _add_labels(read, rows, attribute, [values[at] for values in found])
         if self._requests and self.level in (Level.SERIES, Level.INSTANCE):
             self._add_requests(read, found, rows)
         return rows
@@ -138,6 +159,13 @@ class Answer:
         for values, row in zip(found, rows, strict=True):
             if values[2] in items:
                 row[REQUESTS] = ("SQ", items[values[2]])
+
+
+def _add_labels(read: Reader, rows: Sequence[Row], attribute: Attribute, owners: Sequence[int | None]) -> None:
+    known = given.shown(read, attribute.level, sorted({owner for owner in owners if owner}))
+    for row, owner in zip(rows, owners, strict=True):
+        row[LABEL_CREATOR_TAG] = ("LO", LABEL_CREATOR)
+        row[attribute.path[0]] = (attribute.vr, "\\".join(known.get(owner or 0, ())))
 
 
 def _maker(read: Reader, attribute: Attribute) -> Callable[[Any], Any]:

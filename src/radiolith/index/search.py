@@ -19,13 +19,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from radiolith.index.also import compile_key, of_creator
 from radiolith.index.attributes import BY_PATH, Matching
 from radiolith.index.continuation import after, cursor_of, position_of
-from radiolith.index.matching import Condition, Context, Driver, compile_key
+from radiolith.index.extras import NONE, Extra, Extras, fill_of
+from radiolith.index.matching import Condition, Context, Driver
+from radiolith.index.moments import combine
 from radiolith.index.patterns import Sql, all_of, date_bounds, days_between
 from radiolith.index.rows import KEYS, Answer, up_to, wanted
 from radiolith.index.session import Reader
-from radiolith.model import BadInput, Count, Level, LimitExceeded, Page, Query
+from radiolith.model import BadInput, Count, Level, LimitExceeded, Match, Page, Query
 
 OFFSET_MAX = 10_000  # rows skipped by counting; beyond, the continuation costs nothing
 LIMIT_MAX = 5_000  # rows of one page, a row is about 2 KiB
@@ -37,18 +40,19 @@ COUNTED_MAX = 10_000  # matches counted for a client that asks how many there ar
 _WALK = 40  # rank of a walk along dates: anything with an index of its own is better
 
 
-def search(read: Reader, tenant_id: int, query: Query) -> Page:
-    """One page. Raises BadInput for a value that cannot be matched, LimitExceeded for offset, time or breadth."""
-    return _Search(read, tenant_id, query).run()
+def search(read: Reader, tenant_id: int, query: Query, also: Extras = NONE) -> Page:
+    """One page. `also`: attributes searchable beside the table's. Raises BadInput for a value that cannot be matched,
+    LimitExceeded for offset, time or breadth."""
+    return _Search(read, tenant_id, query, also).run()
 
 
-def count(read: Reader, tenant_id: int, query: Query) -> Count:
+def count(read: Reader, tenant_id: int, query: Query, also: Extras = NONE) -> Count:
     """How many match in all, whatever page is asked for; stops at COUNTED_MAX, and where a search would be refused.
 
     It is the search itself without what is returned, so it costs what a page of COUNTED_MAX rows costs in the database, and
     as that: never more the more is held. Raises BadInput as `search`.
     """
-    return _Search(read, tenant_id, replace(query, cursor="", offset=0)).count()
+    return _Search(read, tenant_id, replace(query, cursor="", offset=0), also).count()
 
 
 def _name(path: tuple[int, ...]) -> str:
@@ -71,6 +75,7 @@ class _Search:
     read: Reader
     tenant_id: int
     query: Query
+    also: Extras = NONE
     warnings: list[str] = field(default_factory=list[str])
     conditions: list[Condition] = field(default_factory=list[Condition])
     asked: list[tuple[int, ...]] = field(default_factory=list[tuple[int, ...]])
@@ -122,16 +127,22 @@ class _Search:
         paired = issuer and issuer != '""' and any(path == (0x00100020,) and values for path, values in matches)
         rejected = self.query.view == "rejected"
         context = Context(self.read, self.tenant_id, self.query.fuzzy, issuer if paired else "", rejected)
-        for path, values in matches:
+        for match, (path, values) in zip(self.query.matches, matches, strict=True):
             self.asked.append(path)
             if values and not (paired and path == (0x00100021,)):
-                self._compile_key(context, path, values)
-        self._combine_moments()
+                self._compile_key(context, match, values)
+        if self.query.combined_times:
+            combine(self.conditions, dict(matches))
 
-    def _compile_key(self, context: Context, path: tuple[int, ...], values: tuple[str, ...]) -> None:
-        attribute = BY_PATH.get(path)
+    def _compile_key(self, context: Context, match: Match, values: tuple[str, ...]) -> None:
+        attribute, extra = BY_PATH.get(match.path), self.also.find(match.path, match.creator)
+        if extra is not None:
+            attribute = extra.attribute()
+            self._tell_how_far(extra)
+        elif attribute is not None and attribute.matching is Matching.LABEL and not of_creator(match):
+            attribute = None
         if attribute is None or attribute.matching is Matching.NONE:
-            self.warnings.append(f"{_name(path)} is not an indexed key and was not used for matching")
+            self.warnings.append(f"{_name(match.path)} is not an indexed key and was not used for matching")
             return
         if '""' in values and not self.query.empty_values:
             raise BadInput(f'{attribute.keyword}: the value "" asks for empty value matching, which was not requested')
@@ -147,36 +158,14 @@ class _Search:
             raise BadInput(
                 f"{attribute.keyword}: several values ask for multiple value matching, which was not requested"
             )
-        self.conditions.append(compile_key(context, attribute, values))
+        self.conditions.append(compile_key(context, attribute, values, extra))
 
-    def _combine_moments(self) -> None:
-        """Two ranges of a date and its time are one range of moments (combined date-time matching, PS3.4 C.2.2.2.5)."""
-        given = {m.path: _values(m.values) for m in self.query.matches if self.query.combined_times}
-        for day, hour in (
-            ((0x00080020,), (0x00080030,)),
-            ((0x00400244,), (0x00400245,)),
-            ((0x00080023,), (0x00080033,)),
-        ):
-            days, hours = given.get(day, ()), given.get(hour, ())
-            if len(days) == len(hours) == 1 and "-" in days[0] and "-" in hours[0]:
-                self._combine(day, hour)
-
-    def _combine(self, day: tuple[int, ...], hour: tuple[int, ...]) -> None:
-        """The days stay as a condition (an index serves it); the hours only bound the first and the last day."""
-        dates = next(c for c in self.conditions if c.attribute.path == day)
-        at = next(n for n, c in enumerate(self.conditions) if c.attribute.path == hour)
-        times = self.conditions[at]
-        first, last = dates.where.params
-        low, high = times.where.params
-        date, time = (
-            f"{'s' if day[0] == 0x00080020 else 'e' if day[0] == 0x00400244 else 'i'}.{c.attribute.column}"
-            for c in (dates, times)
-        )
-        where = Sql(
-            f"({time} IS NOT NULL AND ({date} <> ? OR {time} >= ?) AND ({date} <> ? OR {time} < ?))",
-            (first, low, last, high),
-        )
-        self.conditions[at] = Condition(times.attribute, where)
+    def _tell_how_far(self, extra: Extra) -> None:
+        fill = fill_of(self.read, extra.name)
+        if not fill.complete:
+            self.warnings.append(
+                f"{extra.name} is being filled in: {int(fill.share * 100)} % of what was held before can be found by it"
+            )
 
     # ------------------------------------------------------------ what is returned
 
