@@ -15,11 +15,12 @@ import zlib
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from radiolith.archive.ports import Stream
 from radiolith.archive.reading import PIECE, Read, Reading, is_deflated, is_large, written_as
-from radiolith.dicom.amended import Changes, Origin, amended, changes, pieces
+from radiolith.dicom.amended import Changes, Origin, amended, amended_pieces, changes
 from radiolith.dicom.limits import LIMITS, Limits
 from radiolith.dicom.window import Data, Window
 from radiolith.model import Held, Unsupported
@@ -99,14 +100,17 @@ class Headers:
 
     def _long_now(self, held: Held, limits: Limits = LIMITS, behind: int = 0) -> Long:
         """A header of any size, and `behind` bytes of what follows it."""
-        assert held.overlay is not None, "without corrections it is read where it lies"
+        over, origin = held.overlay, self._origin(held)
+        assert over is not None, "without corrections it is read where it lies"
         read, end = self._reading.dataset_now(held), held.layout.header_end - held.layout.dataset_start
         stored = Window(read, end)
         encoding = written_as(stored[0:8], held.layout.transfer_syntax)
-        found = changes(stored, encoding, held.overlay, self._origin(held), limits)
+        found = changes(stored, encoding, over, origin, limits)
         rest = read(end, end + behind) if behind else b""
         if found is not None and found.recoded:
-            forward = _Forward(lambda: _followed(pieces(Window(read, end), found, limits), rest))
+            forward = _Forward(
+                lambda: chain(amended_pieces(Window(read, end), encoding, over, origin, limits), (rest,))
+            )
             return Long(forward.size(), encoding, forward.read)
         spliced = _Spliced(read, _parts(found, end), rest)
         return Long(spliced.size, encoding, spliced.read)
@@ -184,7 +188,7 @@ def _parts(found: Changes | None, end: int) -> Iterator[_Part]:
         if cut.start < at:
             continue
         yield _Span(at, cut.start)
-        yield cut.new
+        yield b"".join(cut.pieces)
         at = cut.stop
     yield _Span(at, end)
 
@@ -247,8 +251,3 @@ class _Forward:
             if following is None:
                 return b"".join(out)
             self._at, self._piece = at + len(piece), following
-
-
-def _followed(made: Iterator[bytes], rest: bytes) -> Iterator[bytes]:
-    yield from made
-    yield rest
