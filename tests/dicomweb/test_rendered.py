@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -99,6 +100,30 @@ async def test_a_presentation_state_shows_its_images(edge: Edge, archive: FakeAr
     ]
     archive.kept[identity].document = {"00081115": {"vr": "SQ", "Value": "nonsense"}}
     assert (await ask(edge, "GET", "/studies/1.2/series/1.2.9/instances/1.2.9.1/rendered")).status == 404
+
+
+@pytest.mark.parametrize("moved", ["image", "state"])
+async def test_a_presentation_state_finds_images_that_were_moved(
+    edge: Edge, archive: FakeArchive, slices: list[Held], moved: str
+) -> None:
+    """SOP Instance UIDs stay, and where it was received tells which of two with the same UID is meant."""
+    home = Identity("1.2", "1.2.3" if moved == "image" else "1.2.9", "1.2.3.3" if moved == "image" else "1.2.9.1")
+    identity = home if moved == "state" else Identity("1.2", "1.2.9", "1.2.9.1")
+    state = archive.add(identity, b"gsps", Layout(LE, 0, 4, 4, 4), "1.2.840.10008.5.1.4.1.1.11.1")
+    document = {"00081115": {"vr": "SQ", "Value": [{"00081140": {"vr": "SQ", "Value": [
+        {"00081155": {"vr": "UI", "Value": ["1.2.3.3"]}}]}}]}}  # fmt: skip
+    image = archive.kept[Identity("1.2", "1.2.3", "1.2.3.3")].held
+    stranger = archive.add(Identity("1.7", "1.7.3", "1.2.3.3"), b"other", image.layout, image.sop_class)
+    chosen = image if moved == "image" else state
+    shown = Identity("1.5", "1.5.1", home.sop)
+    kept = archive.kept.pop(home)
+    archive.kept[shown] = replace(kept, held=replace(chosen, identity=shown, home=home))
+    where = shown if moved == "state" else identity
+    archive.kept[where].document = document
+    reply = await ask(edge, "GET", f"/studies/{where.study}/series/{where.series}/instances/{where.sop}/rendered")
+    assert reply.status == 200
+    found = archive.renderings[-1][0]
+    assert found.identity.sop == "1.2.3.3" and found is not stranger and (found.home or found.identity).study == "1.2"
 
 
 # ---------------------------------------------------------------- documents

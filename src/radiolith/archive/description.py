@@ -14,6 +14,7 @@ from typing import TypeVar
 from radiolith.archive.headers import Headers, tag_of
 from radiolith.archive.ports import Stream
 from radiolith.archive.reading import Reading, described_by, is_deflated, is_large, tail_of
+from radiolith.dicom.amended_series import Series
 from radiolith.dicom.json import find, to_json
 from radiolith.dicom.json_series import SeriesJson
 from radiolith.dicom.limits import LIMITS, Limits
@@ -122,13 +123,14 @@ class Description:
         key = ("metadata-block", base, *(tag_of(held) for held in helds))
         found = self._cache.get(key)
         if found is None:
-            series = SeriesJson()
-            found = b",".join(self._one_of_series(series, held, base) for held in helds)
+            alike = SeriesJson(), Series()
+            found = b",".join(self._one_of_series(alike, held, base) for held in helds)
             self._cache.put(key, found)
         return found
 
-    def _one_of_series(self, series: SeriesJson, held: Held, base: str) -> bytes:
-        header, encoding, tail = self._headers.description_now(held)
+    def _one_of_series(self, alike: tuple[SeriesJson, Series], held: Held, base: str) -> bytes:
+        series, corrected = alike
+        header, encoding, tail = self._headers.description_now(held, series=corrected)
         assert isinstance(header, bytes) and isinstance(tail, bytes), "large ones are not made in blocks"
         start = base.format(**_names(held))
         return series.to_json(header, encoding, bulk_uri=lambda path: start + path, tail=tail)

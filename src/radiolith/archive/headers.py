@@ -21,6 +21,7 @@ from typing import NamedTuple
 from radiolith.archive.ports import Stream
 from radiolith.archive.reading import PIECE, Read, Reading, is_deflated, is_large, written_as
 from radiolith.dicom.amended import Changes, Origin, amended, amended_pieces, changes
+from radiolith.dicom.amended_series import Series
 from radiolith.dicom.limits import LIMITS, Limits
 from radiolith.dicom.window import Data, Window
 from radiolith.model import Held, Unsupported
@@ -50,8 +51,13 @@ class Headers:
         """`system`: who corrects, as Modifying System (0400,0563) says it."""
         self._reading, self._system = reading, system
 
-    def description_now(self, held: Held, limits: Limits = LIMITS) -> tuple[Data, str, Data]:
-        """As `Reading.description_now`: (header with the pixel data element's own header, actual encoding, tail)."""
+    def description_now(
+        self, held: Held, limits: Limits = LIMITS, series: Series | None = None
+    ) -> tuple[Data, str, Data]:
+        """As `Reading.description_now`: (header with the pixel data element's own header, actual encoding, tail).
+
+        `series`: of headers that are asked for one after the other in one thread.
+        """
         if held.overlay is None:
             return self._reading.description_now(held)
         if is_large(held.layout):
@@ -59,7 +65,7 @@ class Headers:
             return Window(long.read, long.size), long.encoding, self._reading.tail_now(held)
         header, encoding, tail = self._reading.description_now(held)
         end = held.layout.header_end - held.layout.dataset_start
-        return self.composed(held, header[0:end], encoding) + header[end : len(header)], encoding, tail
+        return self.composed(held, header[0:end], encoding, series) + header[end : len(header)], encoding, tail
 
     def header_now(self, held: Held) -> bytes:
         """As `Reading.header_now`: the dataset up to the pixel data, inflated. Raises LimitExceeded beyond HEADER_BYTES."""
@@ -70,9 +76,12 @@ class Headers:
         header, vr = self._reading.opening_now(held)
         return self._shown(held, header), vr
 
-    def composed(self, held: Held, header: bytes, encoding: str) -> bytes:
+    def composed(self, held: Held, header: bytes, encoding: str, series: Series | None = None) -> bytes:
         """What `held` shows for its stored header. Raises LimitExceeded."""
-        return header if held.overlay is None else amended(header, encoding, held.overlay, self._origin(held))
+        if held.overlay is None:
+            return header
+        make = amended if series is None else series.amended
+        return make(header, encoding, held.overlay, self._origin(held))
 
     async def file(self, held: Held, meta: bytes) -> Stream:
         """`meta` and then the dataset as it is shown, in the stored syntax; what follows the header goes as it lies."""

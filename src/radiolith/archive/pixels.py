@@ -193,10 +193,11 @@ class Pixelwork:
 
     async def _elements(self, data: Data, encoding: str, target: Syntax) -> AsyncIterator[bytes]:
         """Elements in another encoding; many of them, or long ones, piece by piece."""
+        written = _EXPLICIT if target.uid == DEFLATED_LE else target.uid  # what is deflated on its way (PS3.5 A.5)
         if not isinstance(data, Window):
-            yield await self._reading.run(rewrite, data, encoding, target.uid)
+            yield await self._reading.run(rewrite, data, encoding, written)
             return
-        pieces = rewritten(data, encoding, target.uid)
+        pieces = rewritten(data, encoding, written)
         while (piece := await self._reading.run(next, pieces, None)) is not None:
             yield piece
 

@@ -18,6 +18,7 @@ from radiolith.archive.pixels import Pixelwork, Recoding
 from radiolith.archive.ports import Rendering, Stream
 from radiolith.archive.reading import Reading, is_deflated, written_as
 from radiolith.codecs.registry import SYNTAXES
+from radiolith.dicom.amended_series import Series
 from radiolith.dicom.part10 import file_meta
 from radiolith.index import instances
 from radiolith.index.database import Database
@@ -124,13 +125,14 @@ class Retrieve:
             for held in helds
         ]
         if all(whole):
-            files = await self._reading.run(lambda: [self._file_now(held) for held in helds])
+            series = Series()
+            files = await self._reading.run(lambda: [self._file_now(held, series) for held in helds])
             return [
                 (held, _held_bytes(file, held.layout.transfer_syntax)) for held, file in zip(helds, files, strict=True)
             ]
         return [(held, await self.part10(held, accept)) for held in helds]
 
-    def _file_now(self, held: Held) -> bytearray:
+    def _file_now(self, held: Held, series: Series) -> bytearray:
         """A small object's fresh meta and the dataset it shows in one buffer; blocks."""
         layout = held.layout
         head = file_meta(held.sop_class, held.identity.sop, layout.transfer_syntax)
@@ -140,7 +142,8 @@ class Retrieve:
         if held.overlay is not None:
             edge = len(head) + layout.header_end - layout.dataset_start
             stored = bytes(memoryview(file)[len(head) : edge])
-            file[len(head) : edge] = self._headers.composed(held, stored, written_as(stored, layout.transfer_syntax))
+            encoding = written_as(stored, layout.transfer_syntax)
+            file[len(head) : edge] = self._headers.composed(held, stored, encoding, series)
         return file
 
     async def _choose(self, held: Held, accept: Sequence[str]) -> Held | Recoding:
