@@ -40,6 +40,7 @@ from radiolith.home import (
     served_once,
 )
 from radiolith.httpnode import Site, Web
+from radiolith.jobs.filling import Filling
 from radiolith.jobs.housekeeping import Housekeeping, Parts
 from radiolith.jobs.merging import Merging
 from radiolith.jobs.posting import Post
@@ -313,6 +314,7 @@ def _jobs(node: Node, row: int) -> int:
                 dicomnode.runner(graph),
                 dicomnode.reports(graph),
                 _webhooks(graph),
+                Filling(graph.database, (graph.store, graph.keys), graph.also, microseconds, f"{name} {os.getpid()}"),
             )
             await asyncio.gather(*(runner.run(stop) for runner in runners))
         finally:

@@ -35,8 +35,9 @@ from radiolith.archive.sidelined import Sidelined
 from radiolith.archive.versions import Versions
 from radiolith.codecs.sandbox import Decoders
 from radiolith.config import Settings
-from radiolith.index import segments
+from radiolith.index import extras, segments
 from radiolith.index.database import Database, open_database
+from radiolith.index.extras import Extras
 from radiolith.model import BadInput, Damaged, Failure
 from radiolith.policies.traffic import Traffic, traffic
 from radiolith.storage.backends.steps_file import open_steps
@@ -76,6 +77,7 @@ class Graph:
     rebuild: Rebuild
     decoding: Decoding
     threads: ThreadPoolExecutor
+    also: Extras
 
     async def close(self) -> None:
         """Everything submitted is settled, the open segment sealed, handles given back."""
@@ -115,11 +117,12 @@ def build(
     headers = Headers(reading, settings.amend.system)
     description, pixels = Description(reading, headers, cache), Pixelwork(reading, headers, decoding, cache)
     encodings = Encodings(database, reading, pixels, committer, clock)
-    door = Door(store, committer, encodings, settings, threads, clock)
+    also = extras.parse(settings.index.attributes)
+    door = Door(store, committer, encodings, settings, threads, clock, also)
     deciding = Deciding(database, reading, committer, reads, clock)
     archive = Archive(
         ingest=Ingest(door),
-        query=Query(database, description, reads, threads),
+        query=Query(database, description, reads, threads, also),
         retrieve=Retrieve(database, reading, (headers, description, pixels), reads),
         remove=Remove(deciding),
         versions=Versions(deciding),
@@ -134,7 +137,7 @@ def build(
         accounts, condition, associations,
         traffic(database, reading, description, committer, reads, clock, settings.webhooks),
         Peers(deciding, accounts, archive.ingest, archive.quarantine, associations), reads,
-        Rebuild(store, keys, database, clock), decoding, threads,
+        Rebuild(store, keys, database, clock, also), decoding, threads, also,
     )  # fmt: skip
 
 

@@ -149,6 +149,15 @@ class Amend:
 
 
 @dataclass(frozen=True, slots=True)
+class Index:
+    attributes: tuple[str, ...] = _setting(
+        (),
+        "Attributes searchable beside those of the standard's tables: 'KEYWORD', 'SEQUENCE.KEYWORD', or 'GGGG,EEEE:CREATOR'"
+        " of a private one (in a variable: GGGGEEEE:CREATOR). What is held is filled in while serving. 60 bytes a value.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     level: str = _setting("info", "How much is logged: debug, info, warning or error. Never patient data.")
 
@@ -167,4 +176,5 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     versions: Versions = field(default_factory=Versions)
     amend: Amend = field(default_factory=Amend)
+    index: Index = field(default_factory=Index)
     log: Log = field(default_factory=Log)

@@ -17,7 +17,7 @@ from radiolith.archive.accounts import Accounts
 from radiolith.archive.backlog import Backlog
 from radiolith.archive.reading import Reading
 from radiolith.config import Settings
-from radiolith.index import facts, figures, segments
+from radiolith.index import extras, facts, figures, segments
 from radiolith.index.database import Database
 from radiolith.index.session import Reader
 from radiolith.metrics import Asked
@@ -75,6 +75,7 @@ class Condition:
             "radiolith_non_patient_instances": ("Non-patient instances held.", float(held.get("non_patient", 0))),
             "radiolith_quarantined": ("Objects in quarantine.", float(held.get("quarantined", 0))),
             **(self._backlog.gauges(found["at"]) if self._backlog else {}),
+            **_filled(found.get("filled_in", {})),
         }
 
     def _held(self, read: Reader, tenant: int) -> dict[str, int]:
@@ -108,12 +109,14 @@ class Condition:
         watched = self._watched
         reasons: list[dict[str, str]] = []
         held: dict[str, int] = {}
+        filled: dict[str, str] = {}
         self._backlog = None
         try:
             who = watched.accounts.system("status")
             with watched.database.read() as read:
                 held = self._held(read, who.tenant.id)
                 self._backlog = backlog.look(read, who.tenant.id)
+                filled = {fill.name: f"{int(fill.share * 100)} %" for fill in extras.fills(read)}
                 reasons += map(_amber, self._backlog.reasons())
                 if not figures.recovery_confirmed(read, who.tenant.id):
                     reasons.append(_amber(
@@ -147,9 +150,18 @@ class Condition:
             "home": str(watched.settings.home),
             "held": held,
             **(self._backlog.as_status(watched.clock()) if self._backlog else {}),
+            **({"filled_in": filled} if filled else {}),
             "storage": watched.store.status(),
             "at": watched.clock(),
         }
+
+
+def _filled(shares: dict[str, str]) -> Asked:
+    """How far attributes that became searchable are filled in, all together."""
+    if not shares:
+        return {}
+    share = sum(int(text.partition(" ")[0]) for text in shares.values()) / len(shares) / 100
+    return {"radiolith_index_filled_ratio": ("Share of what is held that index.attributes are filled in for.", share)}
 
 
 def _day(at: int) -> str:

@@ -22,6 +22,7 @@ from radiolith.archive.commit import Committer
 from radiolith.archive.encodings import Encodings
 from radiolith.archive.tasks import Settled
 from radiolith.config import Settings
+from radiolith.index.extras import NONE, Extras
 from radiolith.model import (
     Failure,
     LimitExceeded,
@@ -54,6 +55,7 @@ class Door:
     settings: Settings
     threads: Executor
     clock: Callable[[], int]
+    also: Extras = NONE  # attributes searchable beside the table's
 
 
 class Ingest:
@@ -184,7 +186,8 @@ class Intake:
     async def _feed(self, view: memoryview) -> None:
         if self._flow is None:
             await self._door.committer.room()
-            self._flow = prepare.Flow(self._door.store, self._principal.tenant.uid, self._syntax, self._aside)
+            door = self._door
+            self._flow = prepare.Flow(door.store, self._principal.tenant.uid, self._syntax, self._aside, door.also)
         await self._in_thread(self._flow.feed, view)
 
     async def finish(self, *, more: bool = False) -> asyncio.Future[Receipt]:
@@ -208,7 +211,8 @@ class Intake:
         return self._submit(prepared, more)
 
     def _prepare(self, view: memoryview) -> prepare.Prepared:
-        return prepare.whole(self._door.store, self._principal.tenant.uid, view, self._syntax, self._aside)
+        door = self._door
+        return prepare.whole(door.store, self._principal.tenant.uid, view, self._syntax, self._aside, door.also)
 
     async def abort(self) -> None:
         """Nothing of it stays."""

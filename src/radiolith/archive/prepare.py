@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from radiolith.archive import meta
 from radiolith.archive.tasks import ObjectTask, QuarantineTask
 from radiolith.dicom.reader import ENDLESS, Scan, Scanner, Unparsable, scan
-from radiolith.index.attributes import describe
+from radiolith.index.extras import NONE, Extras
 from radiolith.index.quarantine import Quarantined
 from radiolith.model import (
     Blob,
@@ -68,12 +68,15 @@ class Received:
     policy: str
 
 
-def whole(store: Log, tenant: bytes, data: memoryview, syntax: str | None, aside: str = "") -> Prepared:
-    """An object held in one buffer: the way of nearly all. aside: why it goes to the quarantine whatever it is."""
+def whole(
+    store: Log, tenant: bytes, data: memoryview, syntax: str | None, aside: str = "", also: Extras = NONE
+) -> Prepared:
+    """An object held in one buffer: the way of nearly all. aside: why it goes to the quarantine whatever it is; also: attributes
+    searchable beside the table's."""
     draft: Draft | None = None
     try:
         try:
-            found, reason = scan(data, transfer_syntax=syntax), ""
+            found, reason = scan(data, transfer_syntax=syntax, wanted=also.wanted), ""
         except (Unparsable, LimitExceeded) as failure:
             found, reason = None, str(failure)
         identity, reason, guess = _set_aside(found, syntax, aside) if aside else _identify(found, reason)
@@ -86,7 +89,14 @@ def whole(store: Log, tenant: bytes, data: memoryview, syntax: str | None, aside
         layout = _with_table(draft, found, len(data))
         digest = hashlib.sha256(data[layout.dataset_start : layout.dataset_end]).digest()
         return Prepared(
-            draft, identity, _class(found), digest, len(data), layout, describe(found), warnings=tuple(found.warnings)
+            draft,
+            identity,
+            _class(found),
+            digest,
+            len(data),
+            layout,
+            also.describe(found),
+            warnings=tuple(found.warnings),
         )
     except BaseException:
         if draft is not None:
@@ -97,10 +107,10 @@ def whole(store: Log, tenant: bytes, data: memoryview, syntax: str | None, aside
 class Flow:
     """An object larger than one buffer, passing through."""
 
-    def __init__(self, store: Log, tenant: bytes, syntax: str | None, aside: str = ""):
+    def __init__(self, store: Log, tenant: bytes, syntax: str | None, aside: str = "", also: Extras = NONE):
         self._draft = store.begin(tenant, Kind.OBJECT)
-        self._syntax, self._aside = syntax, aside
-        self._scanner: Scanner | None = Scanner(transfer_syntax=syntax)
+        self._syntax, self._aside, self._also = syntax, aside, also
+        self._scanner: Scanner | None = Scanner(transfer_syntax=syntax, wanted=also.wanted)
         self._reason = ""
         self._whole, self._dataset = hashlib.sha256(), _DatasetHash()
         self._size = 0
@@ -137,7 +147,7 @@ class Flow:
             return Prepared(self._draft, None, _class(found), digest, self._size, None, None, reason, guess)
         layout = _with_table(self._draft, found, self._size)
         return Prepared(
-            self._draft, identity, _class(found), digest, self._size, layout, describe(found),
+            self._draft, identity, _class(found), digest, self._size, layout, self._also.describe(found),
             warnings=tuple(found.warnings),
         )  # fmt: skip
 

@@ -19,6 +19,7 @@ from radiolith.archive.description import Description
 from radiolith.index import instances, search
 from radiolith.index.attributes import is_indexed, is_returned
 from radiolith.index.database import Database
+from radiolith.index.extras import NONE, Extras
 from radiolith.model import BadInput, Count, Damaged, Held, Level, LimitExceeded, Page, Principal, Row
 from radiolith.model import Query as Wanted
 from radiolith.trust.access import Action, require
@@ -31,8 +32,13 @@ _STUDY, _SERIES, _SOP = 0x0020000D, 0x0020000E, 0x00080018
 
 
 class Query:
-    def __init__(self, database: Database, description: Description, audit: ReadAudit, threads: Executor):
+    """`also`: attributes searchable beside the table's; what a search by one of them returns of it is from stored headers."""
+
+    def __init__(
+        self, database: Database, description: Description, audit: ReadAudit, threads: Executor, also: Extras = NONE
+    ):
         self._database, self._description, self._audit, self._threads = database, description, audit, threads
+        self._also = also
 
     async def search(self, principal: Principal, query: Wanted) -> Page:
         """One page of matches in a stable order. Raises BadInput for a key that cannot be asked for."""
@@ -47,7 +53,7 @@ class Query:
 
         def look() -> Count:
             with self._database.read() as read:
-                return search.count(read, principal.tenant.id, query)
+                return search.count(read, principal.tenant.id, query, self._also)
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, look)
 
@@ -60,8 +66,11 @@ class Query:
         return page
 
     def _page(self, tenant: int, query: Wanted) -> Page:
+        asked = tuple(match.path for match in query.matches if self._also.find(match.path, match.creator))
+        if asked:
+            query = replace(query, include=(*query.include, *asked), limit=min(query.limit, FROM_HEADERS))
         with self._database.read() as read:
-            page = search.search(read, tenant, query)
+            page = search.search(read, tenant, query, self._also)
             more = () if query.level is Level.PATIENT else tuple(p for p in query.include if not is_indexed(p))
             if not page.rows or not (query.include_all or more):
                 return page

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import structlog
 
 from radiolith.archive import meta
-from radiolith.archive.reading import PIECE, is_deflated
+from radiolith.archive.rescan import rescanned
 from radiolith.archive.tasks import load_fact
-from radiolith.dicom.reader import Scan, Scanner, Unparsable
-from radiolith.index import accounts, audit, facts, instances, quarantine, segments
-from radiolith.index.attributes import describe
+from radiolith.dicom.reader import Unparsable
+from radiolith.index import accounts, audit, extras, facts, instances, quarantine, segments
 from radiolith.index.database import Database
+from radiolith.index.extras import NONE, Extras
 from radiolith.model import (
     AuditEvent,
     Blob,
@@ -25,7 +25,6 @@ from radiolith.model import (
     Fact,
     Incoming,
     Kind,
-    Layout,
     LimitExceeded,
     NotFound,
     Place,
@@ -63,10 +62,10 @@ class _Decision:
 
 
 class Rebuild:
-    """Reads records and writes rows. One at a time per home."""
+    """Reads records and writes rows. One at a time per home. `also`: attributes searchable beside the table's."""
 
-    def __init__(self, store: Log, keys: Keys, database: Database, clock: Callable[[], int]):
-        self._store, self._keys, self._database, self._clock = store, keys, database, clock
+    def __init__(self, store: Log, keys: Keys, database: Database, clock: Callable[[], int], also: Extras = NONE):
+        self._store, self._keys, self._database, self._clock, self._also = store, keys, database, clock, also
         self._tenants: dict[bytes, Tenant] = {}
         self._scopes: dict[bytes, Scope] = {}
 
@@ -136,6 +135,7 @@ class Rebuild:
         with self._database.write() as tx:
             for info in infos:
                 segments.record_segment(tx, info.id, self._store.tier, sealed=True, indexed_end=info.length)
+            extras.complete(tx, [one.name for one in self._also.known], self._clock())
         return report
 
     def _adopt_scopes(self) -> None:
@@ -215,23 +215,13 @@ class Rebuild:
             sidelined.append((tenant.id, row))
             return
         layout = reception.layout
-        found = self._scanned(blob, layout)
+        found = rescanned(self._store, self._keys, blob, layout, self._also.wanted)
         objects.append(
             Incoming(
-                tenant, reception.identity, reception.sop_class, describe(found), layout, blob, reception.sha256,
+                tenant, reception.identity, reception.sop_class, self._also.describe(found), layout, blob, reception.sha256,
                 reception.received_at, reception.source, reception.principal, reception.policy,
             )
         )  # fmt: skip
-
-    def _scanned(self, blob: Blob, layout: Layout) -> Scan:
-        """The header scanned again, a piece at a time: an object without pixel data is all header."""
-        end = layout.dataset_end if is_deflated(layout) else layout.header_end
-        key, scanner = self._keys.object_key(blob), Scanner(transfer_syntax=layout.transfer_syntax)
-        for at in range(layout.dataset_start, end, PIECE):
-            scanner.feed(memoryview(self._store.read(blob, key, at, min(end, at + PIECE))))
-        found = scanner.finish()
-        found.layout = layout
-        return found
 
     def _opened(self, record: Record) -> tuple[Blob, meta.Reception]:
         scope = self._scopes.get(record.scope_id)

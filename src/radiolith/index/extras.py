@@ -21,15 +21,17 @@ from radiolith.dicom.wanted import WANTED, Wanted
 from radiolith.index import codes
 from radiolith.index.attributes import BY_PATH, TEXT_MAX, Attribute, Matching, clean, date, describe, time
 from radiolith.index.codes import Code
+from radiolith.index.heldrows import tenant_uid
+from radiolith.index.layouts import unpack_layout
 from radiolith.index.person import name_keys
 from radiolith.index.session import Reader, Writer
-from radiolith.model import BadInput, Description, Level
+from radiolith.model import BadInput, Blob, Description, Layout, Level, Place
 
 ATTRIBUTES_MAX = 32  # of the setting
 VALUES_MAX = 32  # of one attribute in one instance
 _BLOCKS = range(0x10, 0x100)
 _NEVER = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UN"})
-_PRIVATE = re.compile(r"\(?([0-9A-Fa-f]{4}),([0-9A-Fa-f]{4})\)?:(.{1,64})")
+_PRIVATE = re.compile(r"\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?:(.{1,64})")
 _LOOSE = re.compile(r"\(?([0-9A-Fa-f]{4}),([0-9A-Fa-f]{4})\)?")
 _DATE_TIME = re.compile(r"\d{4,14}(\.\d{1,6})?")
 
@@ -261,6 +263,23 @@ def fills(read: Reader) -> list[Fill]:
 def fill_of(read: Reader, name: str) -> Fill:
     row = read.one("SELECT done_row, last_row, state FROM extra_fills WHERE attribute = ?", (name,))
     return Fill(name, row[0], row[1], bool(row[2])) if row else Fill(name, 0, 1, False)
+
+
+def to_fill(read: Reader, after: int, last: int, limit: int) -> list[tuple[int, int, Blob, Layout]]:
+    """(tenant, instance row, its record, its layout) of the next rows, of every tenant."""
+    rows = read.all(
+        "SELECT id, tenant_id, segment_id, place_start, place_length, object_id, scope_id, wrapped_key, size, layout, syntax"
+        " FROM instances WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+        (after, last, limit),
+    )
+    found: list[tuple[int, int, Blob, Layout]] = []
+    for row_id, tenant_id, segment, start, length, object_id, scope, wrapped, size, layout, syntax in rows:
+        place = Place(codes.segment_uid(read, segment), start, length)
+        blob = Blob(
+            place, bytes(object_id), tenant_uid(read, tenant_id), codes.scope(read, scope), bytes(wrapped), size
+        )
+        found.append((tenant_id, row_id, blob, unpack_layout(bytes(layout), codes.decode(read, syntax))))
+    return found
 
 
 def begin(tx: Writer, names: Sequence[str], now: int) -> None:
