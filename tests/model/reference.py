@@ -171,9 +171,11 @@ class Reference:
         person = self.first.get(patient) or min(
             (one for one in self.records if _end(self.into, one.person) == patient),
             key=lambda one: one.key,
-            default=own,
+            default=None,
         )
-        values |= {tag: person.values.get(tag, "") for tag, level in LEVELS.items() if level == "patient"}
+        # of a patient whose objects never came nothing is known: the study's own headers name somebody else
+        known = person.values if person else {}
+        values |= {tag: known.get(tag, "") for tag, level in LEVELS.items() if level == "patient"}
         return values | self.edits([patient], "patient")
 
     def series_values(self, series: tuple[str, str], homes: list[Record]) -> dict[str, str]:
