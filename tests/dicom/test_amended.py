@@ -136,3 +136,19 @@ def test_letters_of_the_own_character_set_change_nothing_else() -> None:
     header = element(0x00080005, "CS", b"ISO_IR 100") + element(0x00100010, "PN", "Müller^J".encode("latin_1"))
     after = apply(header, EXPLICIT, overlay(step(name("Möller"))))
     assert model(after, EXPLICIT)["00080005"]["Value"] == ["ISO_IR 100"] and b"M\xf6ller" in after
+
+
+def test_an_item_with_a_character_set_of_its_own_stays_byte_for_byte() -> None:
+    text = "Ünïcode ".encode("latin_1")
+    own = element(0x00080005, "CS", b"ISO_IR 100") + element(0x00080104, "LO", text)
+    inherits = element(0x00080104, "LO", "Ж  ".encode("iso8859_5"))
+    header = element(0x00080005, "CS", b"ISO_IR 144")
+    header += element(0x00081032, "SQ", b"".join(element_item(item) for item in (own, inherits)))
+    after = apply(header, EXPLICIT, overlay(step(edit(0x00100010, "PN", {"Alphabetic": "山田"}))))
+    assert own in after and inherits not in after
+    first, second = model(after, EXPLICIT)["00081032"]["Value"]
+    assert first["00080104"]["Value"] == ["Ünïcode"] and second["00080104"]["Value"] == ["Ж"]
+
+
+def element_item(content: bytes) -> bytes:
+    return b"\xfe\xff\x00\xe0" + len(content).to_bytes(4, "little") + content

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
+from radiolith.dicom.amended import Origin
 from radiolith.dicom.amended_series import Series
 from radiolith.dicom.limits import Unparsable
 from radiolith.model import BadInput, LimitExceeded, Overlay, UidMap
 from tests import campaign
 from tests.dicom.amending import ORIGIN, apply, edit, name, overlay, removed, step
+from tests.dicom.mutations import element
 from tests.dicom.test_models import every, header_of, readable
 
 PATIENT = overlay(step(name("Doe^Jane"), edit(0x00100020, "LO", "4711"), removed(0x00101010, "AS")))
@@ -50,12 +52,15 @@ def _made(make) -> bytes | str:
 
 
 def test_another_overlay_or_origin_is_another_result() -> None:
-    from radiolith.dicom.amended import Origin
-    from tests.dicom.mutations import element
-
     header = element(0x00100010, "PN", b"A^") + element(0x00200013, "IS", b"1 ")
     series, encoding = Series(), "1.2.840.10008.1.2.1"
     first = series.amended(header, encoding, PATIENT, ORIGIN)
     assert series.amended(header, encoding, overlay(step(name("Other"))), ORIGIN) != first
     assert b"ELSEWHERE" in series.amended(header, encoding, PATIENT, Origin("ELSEWHERE"))
     assert series.amended(header, encoding, PATIENT, ORIGIN) == first
+
+
+def test_a_creator_in_other_letters_becomes_utf_8_as_well() -> None:
+    header = element(0x00080005, "CS", b"ISO_IR 100") + element(0x00110010, "LO", "Gerät ".encode("latin_1"))
+    assert "Gerät".encode() in apply(header, "1.2.840.10008.1.2.1", LETTERS)
+    _compare(header, "1.2.840.10008.1.2.1", LETTERS, Random(1), 12)
