@@ -18,11 +18,13 @@ from radiolith.archive.commit import Committer
 from radiolith.archive.commitment import Commitment
 from radiolith.archive.condition import Condition, Watched
 from radiolith.archive.deciding import Deciding
+from radiolith.archive.decisions import Decisions, decisions
 from radiolith.archive.decoding import Decoding
 from radiolith.archive.description import Description
 from radiolith.archive.encodings import Encodings
 from radiolith.archive.headers import Headers
 from radiolith.archive.ingest import Door, Ingest
+from radiolith.archive.operations import Operations
 from radiolith.archive.peers import Peers
 from radiolith.archive.pixels import Pixelwork
 from radiolith.archive.ports import Archive
@@ -73,6 +75,7 @@ class Graph:
     associations: Associations
     traffic: Traffic
     peers: Peers
+    decisions: Decisions
     reads: ReadAudit
     rebuild: Rebuild
     decoding: Decoding
@@ -120,23 +123,25 @@ def build(
     also = extras.parse(settings.index.attributes)
     door = Door(store, committer, encodings, settings, threads, clock, also)
     deciding = Deciding(database, reading, committer, reads, clock)
+    operations = Operations(deciding)
     archive = Archive(
         ingest=Ingest(door),
         query=Query(database, description, reads, threads, also),
         retrieve=Retrieve(database, reading, (headers, description, pixels), reads),
-        remove=Remove(deciding),
-        versions=Versions(deciding),
+        remove=Remove(operations),
+        versions=Versions(operations),
         commitment=Commitment(database, reading, reads, clock),
         quarantine=Sidelined(deciding),
     )
     accounts = Accounts(database, reading, committer, reads, clock)
     associations = Associations(settings, deciding)
     condition = Condition(Watched(settings, database, store, accounts, reading, lost, reads, clock))
+    peers = Peers(deciding, accounts, archive.ingest, archive.quarantine, associations)
     return Graph(
         settings, name, database, store, keyring, keys, committer, archive, Identities(database, settings, clock, reads),
         accounts, condition, associations,
         traffic(database, reading, description, committer, reads, clock, settings.webhooks),
-        Peers(deciding, accounts, archive.ingest, archive.quarantine, associations), reads,
+        peers, decisions(operations, description, archive, peers), reads,
         Rebuild(store, keys, database, clock, also), decoding, threads, also,
     )  # fmt: skip
 

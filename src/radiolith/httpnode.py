@@ -47,8 +47,9 @@ class Site:
 
 def inside(graph: Graph) -> Inside:
     return Inside(
-        graph.archive, graph.identities, graph.settings, graph.condition, graph.associations, graph.traffic, graph.peers
-    )
+        graph.archive, graph.identities, graph.settings, graph.condition, graph.associations, graph.traffic, graph.peers,
+        graph.decisions,
+    )  # fmt: skip
 
 
 class Web(uvicorn.Server):

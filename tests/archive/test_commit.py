@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from radiolith import app
-from radiolith.archive import commit, remove
+from radiolith.archive import commit, operations
 from radiolith.archive.commit import PATIENT_TASKS
 from radiolith.model import NoSpace, NotFound, Outcome, Receipt
 from radiolith.storage.backends.segment_file import FileStream
@@ -109,8 +109,8 @@ async def test_a_batch_that_nobody_asks_for_waits_only_so_long(tmp_path: Path) -
 
 async def test_a_large_rejection_goes_on_a_few_facts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All at once they would fill the pool, and the event loop would write them to the disk itself."""
-    monkeypatch.setattr(remove, "ITEMS", 1)
-    monkeypatch.setattr(remove, "UNDER_WAY", 2)
+    monkeypatch.setattr(operations, "ITEMS", 1)
+    monkeypatch.setattr(operations, "UNDER_WAY", 2)
     futures: list[asyncio.Future[Any]] = []
     most = 0
     async with opened(tmp_path / "home") as graph, asyncio.timeout(30):

@@ -128,8 +128,9 @@ class People:
 def site(graph: app.Graph) -> Iterator[TestClient]:
     people: Any = People(graph)
     inside = Inside(
-        graph.archive, people, graph.settings, graph.condition, graph.associations, graph.traffic, graph.peers
-    )
+        graph.archive, people, graph.settings, graph.condition, graph.associations, graph.traffic, graph.peers,
+        graph.decisions,
+    )  # fmt: skip
     with TestClient(Starlette(routes=routes(inside))) as client:
         client.headers["authorization"] = "Bearer admin"
         yield client

@@ -111,7 +111,7 @@ class World:
         archive = Archive(nothing, search, nothing, remove, nothing, nothing, nothing)
         self.traffic: Any = None
         settings = config.resolve(home, {}, {})
-        self.inside = Inside(archive, self.people, settings, self.condition, nothing, self.traffic, nothing)
+        self.inside = Inside(archive, self.people, settings, self.condition, nothing, self.traffic, nothing, nothing)
         self.app = Starlette(routes=routes(self.inside))
 
     def client(self, address: str = "127.0.0.1") -> TestClient:

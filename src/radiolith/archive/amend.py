@@ -38,7 +38,7 @@ from radiolith.archive.operations import NOTHING_ASKED, Asked, Change, Deed, Ope
 from radiolith.archive.subjects import PatientKey, Subject, checked, of_patient, of_study
 from radiolith.index import persons, told
 from radiolith.index.session import Reader
-from radiolith.model import BadInput, Conflict, Damaged, Held, Level, LimitExceeded, NotFound, Principal
+from radiolith.model import BadInput, Conflict, Damaged, Edit, Held, Level, LimitExceeded, NotFound, Principal
 from radiolith.trust.access import Action, require
 from radiolith.trust.keys import FACTS, STUDY
 
@@ -92,8 +92,8 @@ class Amend:
                 old = orjson.loads(self._description.row_now(held, _HEADER_BYTES))
             except (Damaged, LimitExceeded):  # what is there cannot be told; it can be corrected all the same
                 old = {}
-        keys = made.keys()
-        return tuple(compared({key: old[key] for key in keys if key in old}, dict(made.set)))
+        before = {f"{edit.tag:08X}": old[where] for edit in made.edits if (where := _where(old, edit)) in old}
+        return tuple(compared(before, made.elements()))
 
     # ------------------------------------------------------------ whose study it is
 
@@ -277,3 +277,14 @@ def _taken(read: Reader, tenant: int, place: tuple[str, str], sops: set[str], ta
         raise NotFound(f"{len(missing)} of the instances are not held in this series")
     found = [held for held in found if held.identity.sop in sops]
     return Going(found, singly(found), (target[0] or own, target[1]))
+
+
+def _where(header: Mapping[str, Any], edit: Edit) -> str:
+    """Eight digits of an attribute in this header: a private one stands in the block that its creator reserved (PS3.5 7.8.1)."""
+    digits = f"{edit.tag:08X}"
+    if not edit.creator:
+        return digits
+    for tag, element in header.items():
+        if tag[:6] == f"{digits[:4]}00" and element.get("Value") == [edit.creator]:
+            return f"{digits[:4]}{tag[6:]}{digits[6:]}"
+    return ""

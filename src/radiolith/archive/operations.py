@@ -70,13 +70,14 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """One fact to write: kind, body without what all facts of an operation have, kind of scope and study, and how many
-    instances or studies it is about."""
+    """One fact to write: kind, body without what all facts of an operation have, kind of scope and study, how many instances or
+    studies it is about, and what the audit trail says of it ('' names the operation)."""
 
     kind: str
     body: Body
     scope: tuple[str, str]
     count: int = 1
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ class Operations:
         for deed in plan.deeds:
             if len(waiting) == UNDER_WAY:
                 await waiting.popleft()
-            event = (deed.kind, deed.count, op)
+            event = (deed.kind, deed.count, deed.detail or op)
             fact = (deed.kind, {**common, **deed.body})
             waiting.append(self.deciding.decide(principal, fact, deed.scope, event, after=plan.newest))
         while waiting:

@@ -5,16 +5,19 @@ Owns: the switch, a fact. Must never: choose by itself; the setting per peer did
 
 from __future__ import annotations
 
-from radiolith.archive.deciding import Deciding
+from radiolith.archive.operations import Operations
+from radiolith.archive.subjects import home_of
 from radiolith.index import instances
+from radiolith.index.identities import last_decision
+from radiolith.index.uids import pack_uid
 from radiolith.model import BadInput, Held, Identity, NotFound, Principal
 from radiolith.trust.access import Action, require
 from radiolith.trust.keys import NONPATIENT, STUDY
 
 
 class Versions:
-    def __init__(self, deciding: Deciding):
-        self._deciding = deciding
+    def __init__(self, operations: Operations):
+        self._operations, self._deciding = operations, operations.deciding
 
     async def of(self, principal: Principal, identity: Identity) -> list[Held]:
         """Every version and encoding of one instance in order of reception; NotFound when none is held."""
@@ -33,8 +36,9 @@ class Versions:
         await self._deciding.note(principal, "", "conflicts", len(found))
         return found
 
-    async def switch(self, principal: Principal, identity: Identity, object_id: str) -> None:
-        """Make one version the current one; resolves the conflict. Raises NotFound, BadInput."""
+    async def switch(self, principal: Principal, identity: Identity, object_id: str, *, op: str = "") -> None:
+        """Make one version the current one; resolves the conflict. `op`: a name for the operation, '' draws one. Raises NotFound,
+        BadInput."""
         require(principal, Action.SWITCH)
         found = await self._look(principal, identity)
         chosen = next((held for held in found if held.blob.object_id.hex() == object_id), None)
@@ -42,12 +46,17 @@ class Versions:
             raise NotFound("no version of this instance has this id")
         if chosen.encoding_of:
             raise BadInput("this is the same content in another syntax; choose the version it belongs to")
-        body: dict[str, object] = {
-            "identity": [identity.study, identity.series, identity.sop],
-            "object": object_id,
-        }
-        scope = (STUDY if identity.study else NONPATIENT, identity.study)
-        await self._deciding.decide(principal, ("current", body), scope, ("switch", 1, object_id))
+        homes = {home_of(held) for held in found}
+        newest = await self._deciding.look(
+            lambda read: max(last_decision(read, principal.tenant.id, pack_uid(home.study)) for home in homes)
+        )
+        name = op or self._operations.name()
+        for home in sorted(homes, key=lambda one: (one.study, one.series, one.sop)):
+            body: dict[str, object] = {
+                "op": name, "identity": [home.study, home.series, home.sop], "object": object_id,
+            }  # fmt: skip
+            scope = (STUDY if home.study else NONPATIENT, home.study)
+            await self._deciding.decide(principal, ("current", body), scope, ("switch", 1, object_id), after=newest)
 
     async def _look(self, principal: Principal, identity: Identity) -> list[Held]:
         return await self._deciding.look(lambda read: list(instances.versions(read, principal.tenant.id, identity)))

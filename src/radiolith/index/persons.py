@@ -10,11 +10,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from radiolith.index import codes
 from radiolith.index.person import NameKind, name_keys, sound_keys
 from radiolith.index.session import Reader
 from radiolith.index.uids import pack_uid, unpack_uid
 
+SEARCHED = 2_000  # patients looked at for one search: 100 ms
 NEAR_MAX = 200  # patients looked at for one question: 20 ms
+ORIGINS = 5  # studies looked at for where a patient's objects come from
 FOUND_BY_ONE = 100  # of them by one name, sound or date; a name that more have says little
 
 
@@ -177,3 +180,71 @@ def series_size(read: Reader, tenant_id: int, study_uid: str, series_uid: str) -
         (pack_uid(study_uid), tenant_id, pack_uid(series_uid)),
     )
     return row[0] if row else 0
+
+
+def origins(read: Reader, tenant_id: int, patient_id: int) -> set[str]:
+    """Where objects of a patient came from: an instance of each of the latest studies tells."""
+    rows = read.all(
+        "SELECT (SELECT i.source FROM series e CROSS JOIN instances i WHERE e.study_id = s.id AND i.series_id = e.id LIMIT 1)"
+        " FROM studies s WHERE s.patient_id = ? AND s.tenant_id = ? ORDER BY s.study_date DESC, s.id LIMIT ?",
+        (patient_id, tenant_id, ORIGINS),
+    )
+    sources = {codes.source(read, row[0]) for row in rows if row[0] is not None}
+    return {part for source in sources for part in (source.address, f"{source.door} {source.peer}") if part}
+
+
+Asked = tuple[str, str, "int | None", "int | None"]
+"""ID, how the name begins, birth date, number of a state; '' and None ask for nothing."""
+
+
+def search(read: Reader, tenant_id: int, asked: Asked, limit: int, after: int = 0) -> list[Person]:
+    """Patients of whom all that is asked holds, the row made last first; `after` is the row the page before ended with.
+
+    The first thing asked that has an index finds them; SEARCHED of those are looked at for the rest.
+    """
+    value, name, born, state = asked
+    before = after or 2**62
+    if value:
+        rows = read.all(
+            "SELECT DISTINCT patient_id FROM patient_identifiers WHERE tenant_id = ? AND value = ? AND patient_id < ?"
+            " ORDER BY patient_id DESC LIMIT ?",
+            (tenant_id, value, before, SEARCHED),
+        )
+    elif name:
+        key = next(iter(sorted(name_keys(name))), "")
+        rows = read.all(
+            "SELECT DISTINCT owner_id FROM names WHERE tenant_id = ? AND kind = ? AND name >= ? AND name < ? AND owner_id < ?"
+            " ORDER BY owner_id DESC LIMIT ?",
+            (tenant_id, int(NameKind.PATIENT), key, key + "\U0010ffff", before, SEARCHED),
+        )
+    elif born is not None:
+        rows = read.all(
+            "SELECT id FROM patients WHERE tenant_id = ? AND birth_date = ? AND id < ? ORDER BY id DESC LIMIT ?",
+            (tenant_id, born, before, SEARCHED),
+        )
+    elif state:
+        rows = read.all(
+            "SELECT id FROM patients WHERE tenant_id = ? AND state = ? AND state <> 0 AND id < ? ORDER BY id DESC LIMIT ?",
+            (tenant_id, state, before, SEARCHED),
+        )
+    else:
+        rows = read.all(
+            "SELECT id FROM patients WHERE tenant_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
+            (tenant_id, before, SEARCHED),
+        )
+    begins = [key for key in sorted(name_keys(name))] if name else [""]
+    found: list[Person] = []
+    for row in rows:
+        person = by_row(read, tenant_id, row[0])
+        if (
+            person is None
+            or (born is not None and person.birth_date != born)
+            or (state is not None and person.state != state)
+        ):
+            continue
+        if name and not any(key.startswith(begin) for key in name_keys(person.name) for begin in begins):
+            continue
+        found.append(person)
+        if len(found) == limit:
+            break
+    return found

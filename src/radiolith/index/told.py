@@ -7,12 +7,15 @@ Owns: questions about the tables `words`, `operations` and `history`. Must never
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from radiolith.index import codes
 from radiolith.index.session import Reader
 from radiolith.index.uids import pack_uid, unpack_uid
+from radiolith.model import Source
 
 Named = Sequence[str]
 """A subject as facts name it: ['patient', value, issuer], ['patient-of', study], ['study', S], ['series', S, E], …"""
@@ -158,7 +161,10 @@ def _word(row: Sequence[Any]) -> Word:
     if to_patient:
         where = ("patient", to_patient, to_issuer)
     elif bytes(target):
-        where = ("study", unpack_uid(bytes(target)))
+        where = (
+            "patient-of" if slot.partition(":")[0] in ("patient", "into", "link") else "study",
+            unpack_uid(bytes(target)),
+        )
     return Word(subject, slot, at, bytes(op), value, where)
 
 
@@ -236,3 +242,53 @@ def event_count(read: Reader, tenant_id: int, op: bytes) -> int:
     """How many rejections, restorations and choices an operation made."""
     row = read.one("SELECT COUNT(*) FROM history WHERE tenant_id = ? AND op = ?", (tenant_id, op))
     return row[0] if row else 0
+
+
+def settled(read: Reader, tenant_id: int, case: str) -> str:
+    """How an unclear case was settled, '' when it was not or that was undone."""
+    rows = read.all(
+        "SELECT w.value, COALESCE(o.undone, 0) FROM words w LEFT JOIN operations o ON o.tenant_id = w.tenant_id AND o.op = w.op"
+        " WHERE w.tenant_id = ? AND w.level = 0 AND w.study = ? AND w.series = ? AND w.sop = ? AND w.patient = ''"
+        " AND w.issuer = '' AND w.slot = ? ORDER BY w.at DESC, w.fact DESC",
+        (tenant_id, b"", b"", b"", f"settle:{case}"),
+    )
+    return next((str(json.loads(value)) for value, undone in rows if not undone), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """What came into a study from one source: first and last time, how many instances, and of them how many with other content
+    under a UID that was held (`versions`) or in another syntax (`encodings`)."""
+
+    source: Source
+    principal: str
+    first_at: int
+    last_at: int
+    count: int
+    versions: int
+    encodings: int
+
+
+def receptions(read: Reader, tenant_id: int, study: str) -> list[Reception]:
+    """Where what a study shows came from, by source, oldest first."""
+    rows = read.all(
+        "SELECT i.source, i.principal, MIN(i.received_at), MAX(i.received_at), COUNT(*),"
+        " SUM(CASE WHEN i.version > 0 AND i.encoding_of IS NULL THEN 1 ELSE 0 END),"
+        " SUM(CASE WHEN i.encoding_of IS NULL THEN 0 ELSE 1 END)"
+        " FROM studies s CROSS JOIN series e CROSS JOIN instances i"
+        " WHERE s.uid = ? AND s.tenant_id = ? AND e.study_id = s.id AND i.series_id = e.id"
+        " GROUP BY i.source, i.principal ORDER BY MIN(i.received_at), i.source, i.principal",
+        (pack_uid(study), tenant_id),
+    )
+    return [
+        Reception(
+            codes.source(read, row[0]),
+            codes.decode(read, row[1]),
+            row[2],
+            row[3],
+            int(row[4]),
+            int(row[5]),
+            int(row[6]),
+        )
+        for row in rows
+    ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from radiolith.archive.associations import Associations
+from radiolith.archive.decisions import Decisions
 from radiolith.archive.peers import Peers
 from radiolith.archive.ports import Archive
 from radiolith.config import Settings
@@ -58,3 +59,4 @@ class Inside:
     associations: Associations
     traffic: Traffic
     peers: Peers
+    decisions: Decisions
