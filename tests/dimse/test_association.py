@@ -144,6 +144,24 @@ def test_unknown_storage_classes_by_setting_and_by_what_they_specialize() -> Non
     assert accepted(proposing(*contexts, common_extended=(other,))).answer.contexts[0].result == 3
 
 
+def test_a_class_that_cannot_be_a_uid_is_refused_whoever_it_says_it_is() -> None:
+    """The roles of accepted ones are repeated in the answer, which has room for 65,535 bytes."""
+    storing = Offer(OFFER.accepts, unknown=Accepts((EXPLICIT_LE,), scu=True))
+    long = ["1.3." + "7" * 32_736 + end for end in "12"]
+    odd = [*long, "1.3." + "7" * 125, "1.3\x1b[2J", "1.3 4", "", "1.3.\xe4"]
+    contexts = tuple(ProposedContext(2 * at + 1, uid, (EXPLICIT_LE,)) for at, uid in enumerate(odd))
+    user = {"roles": tuple(Role(uid, True, True) for uid in long)}
+    common = tuple(CommonExtended(uid, STORAGE_SERVICE, (CT_IMAGE,)) for uid in odd[2:])
+    for more in (user, {"common_extended": common}):
+        found = accepted(proposing(*contexts, **more), storing)
+        results = [each.result for each in found.answer.contexts]
+        assert results == [3, 3, 3, 3, 0, 3, 3], results  # a space is somebody's mistake, and harms nobody
+        assert len(encode(found.answer)) < 70_000
+    most = tuple(ProposedContext(2 * at + 1, f"1.3.{at:0124}", (EXPLICIT_LE,)) for at in range(128))
+    found = accepted(proposing(*most, roles=tuple(Role(each.abstract_syntax, True, True) for each in most)), storing)
+    assert len(found.answer.user.roles) == 128 and encode(found.answer)
+
+
 def test_extended_negotiation_is_the_offers() -> None:
     offer = Offer({CT_IMAGE: Accepts((IMPLICIT_LE,), extended=lambda asked: bytes(each & 1 for each in asked))})
     context = ProposedContext(1, CT_IMAGE, (IMPLICIT_LE,))

@@ -2,7 +2,7 @@
 
 Owns: the judgement per instance. Must never: answer from the index alone, or from bytes that come from the page cache
 where the medium can be asked (the read drops the cached pages first). Limits: one instance after another per request; a
-request whose worker died is taken over after STALE.
+request whose worker died is taken over after STALE; whoever works on one says so every BEAT seconds.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from radiolith.trust.audit import ReadAudit
 
 ITEMS = 200_000  # instances of one study or series; a held row is about 1 KiB
 STALE = 60_000_000  # microseconds
+BEAT = 15.0  # seconds; a request may take hours, and one object of it minutes
 GRACE = 6_000_000  # microseconds for whoever was asked to report on the association of the request
 NO_SUCH_INSTANCE, CLASS_CONFLICT, PROCESSING_FAILURE = 0x0112, 0x0119, 0x0110  # PS3.4 J.3.3, failure reasons
 log = structlog.get_logger()
@@ -93,7 +94,7 @@ class Commitment:
                 return new
 
         if await self._reading.run(add):
-            self._begin(tenant, transaction_uid, items)
+            self._begin(tenant, transaction_uid, items, now)
 
     async def result(self, principal: Principal, transaction_uid: str) -> CommitmentResult | None:
         """What is known of a request; None when there is none."""
@@ -171,20 +172,45 @@ class Commitment:
 
     async def _take_over(self, request: commitments.Request) -> None:
         now = self._clock()
-        if now - request.claimed_at < STALE:
+        if now - request.claimed_at < STALE or (request.tenant_id, request.transaction_uid) in self._tasks:
             return
 
         def claim() -> bool:
             with self._database.write() as tx:
-                return commitments.claim(tx, request, now)
+                return commitments.claim(tx, request.tenant_id, request.transaction_uid, request.claimed_at, now)
 
         if await self._reading.run(claim):
-            self._begin(request.tenant_id, request.transaction_uid, [(a, b) for a, b in request.items])
+            self._begin(request.tenant_id, request.transaction_uid, [(a, b) for a, b in request.items], now)
 
-    def _begin(self, tenant: int, transaction_uid: str, items: list[tuple[str, str]]) -> None:
+    def _begin(self, tenant: int, transaction_uid: str, items: list[tuple[str, str]], claimed_at: int) -> None:
         key = (tenant, transaction_uid)
         task = self._tasks[key] = asyncio.ensure_future(self._verify(tenant, transaction_uid, items))
-        task.add_done_callback(lambda done: self._tasks.pop(key, None) if self._tasks.get(key) is done else None)
+        beat = asyncio.ensure_future(self._hold(tenant, transaction_uid, claimed_at))
+
+        def ended(done: asyncio.Task[None]) -> None:
+            beat.cancel()
+            if self._tasks.get(key) is done:
+                del self._tasks[key]
+
+        task.add_done_callback(ended)
+
+    async def _hold(self, tenant: int, transaction_uid: str, claimed_at: int) -> None:
+        """Say that somebody works on a request, as long as nobody else has taken it over."""
+        held = True
+        while held:
+            await asyncio.sleep(BEAT)
+            now = self._clock()
+
+            def claim(before: int = claimed_at, now: int = now) -> bool:
+                with self._database.write() as tx:
+                    return commitments.claim(tx, tenant, transaction_uid, before, now)
+
+            try:
+                held = await self._reading.run(claim)
+            except Failure as failure:  # the next beat may get through
+                log.warning("storage commitment: a request is not held", reason=str(failure))
+            else:
+                claimed_at = now
 
     async def _verify(self, tenant: int, transaction_uid: str, items: list[tuple[str, str]]) -> None:
         committed: list[tuple[str, str]] = []

@@ -18,7 +18,7 @@ from radiolith.dimse.items import ProtocolError
 from radiolith.dimse.measure import Measure
 from radiolith.dimse.operation import Caller, Operation
 from radiolith.dimse.pdu import AssociateReject, AssociateRequest
-from radiolith.dimse.sending import Sender
+from radiolith.dimse.sending import RELEASING, Sender
 from radiolith.dimse.trace import Trace
 from radiolith.dimse.upperlayer import UpperLayer
 from radiolith.dimse.wire import Wire
@@ -106,6 +106,7 @@ class Acceptor:
             await self._requested(event)
         elif isinstance(event, ReleaseRequested):
             await self._exchange.drop()
+            self._sender.lost(RELEASING)
             await self._exchange.quiet()
             if self._layer.owes_release_reply:
                 self._wire.write([self._layer.send_release_reply()])

@@ -27,7 +27,7 @@ from radiolith.dimse.items import (
 )
 from radiolith.dimse.messages import PEER_PDU_MIN, SENT_PDU_MAX
 from radiolith.dimse.pdu import APPLICATION_CONTEXT, AssociateAccept, AssociateReject, AssociateRequest
-from radiolith.dimse.sopclasses import STORAGE_SERVICE, may_be_storage
+from radiolith.dimse.sopclasses import STORAGE_SERVICE, is_plausible, may_be_storage
 from radiolith.dimse.upperlayer import VERSION_NOT_SUPPORTED
 
 APPLICATION_CONTEXT_NOT_SUPPORTED = AssociateReject(1, 1, 2)
@@ -198,6 +198,8 @@ def _accepts(uid: str, request: AssociateRequest, offer: Offer) -> Accepts | Non
     found = offer.accepts.get(uid)
     if found is not None:
         return found
+    if not is_plausible(uid):
+        return None
     for common in request.user.common_extended:
         if common.sop_class == uid and common.service_class == STORAGE_SERVICE:
             related = next((offer.accepts[each] for each in common.related if each in offer.accepts), None)

@@ -9,6 +9,8 @@ Limits: ITEMS_MAX instances of one request; HERE_SECONDS that a result may take 
 
 from __future__ import annotations
 
+import asyncio
+
 from radiolith.archive.ports import CommitmentResult
 from radiolith.dicom import syntax
 from radiolith.dicom.limits import Limits, Unparsable
@@ -24,6 +26,8 @@ from radiolith.index.peer_reports import Addressee
 from radiolith.model import Conflict
 
 ITEMS_MAX = 200_000
+UID_MAX = 64
+"""Characters of a Transaction UID (PS3.5 9.1)."""
 HERE_SECONDS = 5.0
 ANSWER_SECONDS = 20.0
 """For the response to an N-EVENT-REPORT; after that it is due again, elsewhere."""
@@ -43,7 +47,7 @@ async def serve(operation: Operation) -> None:
         raise Refused(Status.NO_SUCH_ACTION, "no such action type")
     if command.sop_instance != sopclasses.STORAGE_COMMITMENT_INSTANCE:
         raise Refused(Status.NO_SUCH_SOP_INSTANCE, "not the well-known instance of storage commitment")
-    transaction, items = read_request(operation.data, operation.context.transfer_syntax)
+    transaction, items = await asyncio.to_thread(read_request, operation.data, operation.context.transfer_syntax)
     to = Addressee(caller.calling, caller.peer, caller.called)
     try:
         await operation.archive.commitment.request(caller.principal, transaction, items, to)
@@ -66,7 +70,7 @@ async def _report_here(operation: Operation, transaction: str) -> None:
     said = "the peer ended the association"
     try:
         if sender.answered_here:
-            event, data = report(result, operation.context.transfer_syntax)
+            event, data = await asyncio.to_thread(report, result, operation.context.transfer_syntax)
             told = event_report(sender.next_id(), event)
             answer = await sender.ask(operation.context.id, told, data, ANSWER_SECONDS)
             said = "" if answer.status == Status.SUCCESS else f"the peer answered with status {answer.status:04X}"
@@ -95,6 +99,8 @@ def read_request(data: bytes, transfer_syntax: str) -> tuple[str, list[tuple[str
     if not transaction or not referenced:
         missing = _REFERENCED if transaction else _TRANSACTION
         raise Refused(Status.INVALID_ARGUMENT, "TransactionUID and ReferencedSOPSequence are needed", missing)
+    if len(transaction) > UID_MAX or not transaction.isascii() or not transaction.isprintable():
+        raise Refused(Status.INVALID_ARGUMENT, "the Transaction UID is none", _TRANSACTION)
     if len(referenced) > ITEMS_MAX:
         raise Refused(Status.RESOURCE_LIMITATION, f"more than {ITEMS_MAX} instances in one request")
     items = [(_uid(item, _CLASS), _uid(item, _INSTANCE)) for item in referenced]

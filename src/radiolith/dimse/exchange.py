@@ -31,14 +31,16 @@ from radiolith.dimse.sending import Lost, Sender
 from radiolith.dimse.status import Refused, Status, trouble
 from radiolith.dimse.upperlayer import UpperLayer
 from radiolith.dimse.wire import Wire
-from radiolith.model import Failure
+from radiolith.model import Failure, LimitExceeded
 
 OPERATIONS_MAX = 16
-"""Requests of one association under way, whatever window was agreed on: beyond, reading waits."""
+"""Requests of one association under way, whatever window was agreed on: beyond, reading waits, or where a C-GET is among them the
+request is refused."""
 RESPONSES_MAX = 1000
 """Responses to one request of ours that nobody has taken: about 1 MB of a C-FIND."""
 
-_STORE, _CANCEL, _REPORT = FIELD["C-STORE-RQ"], FIELD["C-CANCEL-RQ"], FIELD["N-EVENT-REPORT-RQ"]
+_STORE, _GET, _CANCEL = FIELD["C-STORE-RQ"], FIELD["C-GET-RQ"], FIELD["C-CANCEL-RQ"]
+_REPORT = FIELD["N-EVENT-REPORT-RQ"]
 log = structlog.get_logger()
 
 Done = Callable[[Operation], None]
@@ -220,6 +222,10 @@ class Exchange:
             operation = self._operations.get(command.message_id)
             if operation is not None:
                 operation.cancelled = True
+        elif (refused := self._refusal(command)) is not None:  # its data set is passed over
+            answer = trouble(services.service_of(command), refused)
+            self._sender.send(context.id, answer.answer(command))
+            self._told(command, answer.status)
         else:
             while self._storing + len(self._tasks) >= OPERATIONS_MAX:
                 await self._room()
@@ -229,6 +235,17 @@ class Exchange:
             else:
                 refused = Refused(Status.UNRECOGNIZED_OPERATION, "nothing is served on this association")
                 self._sender.send(context.id, trouble(services.service_of(command), refused).answer(command))
+
+    def _refusal(self, command: Command) -> Failure | None:
+        """Why a request is not even begun. Where it could be both, it is the answer that says which request it is for."""
+        same = self._operations.get(command.message_id)
+        if same is not None and not same.cancelled and command.field != _STORE:
+            return Refused(Status.DUPLICATE_INVOCATION, "a request with this message id is not answered yet")
+        full = self._storing + len(self._tasks) >= OPERATIONS_MAX
+        if full and any(one.command.field == _GET for one in self._operations.values()):
+            # Reading must not wait for a C-GET, which waits for the answers to what it sends.
+            return LimitExceeded(f"more than {OPERATIONS_MAX} requests at a time")
+        return None
 
     async def _answered(self, command: Command) -> None:
         """A response; the data set of one that nobody waits for is passed over."""

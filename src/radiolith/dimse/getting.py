@@ -18,7 +18,7 @@ from radiolith.dimse.find import located
 from radiolith.dimse.identifiers import read_retrieval
 from radiolith.dimse.infomodels import MODELS, Negotiated
 from radiolith.dimse.operation import Operation
-from radiolith.dimse.status import Status
+from radiolith.dimse.status import Status, comment
 from radiolith.dimse.suboperations import send
 from radiolith.model import Held
 
@@ -40,6 +40,7 @@ class Counters:
     def __init__(self) -> None:
         self.remaining = self.completed = self.failed = self.warnings = 0
         self.failed_uids: list[str] = []
+        self.said = ""  # why the first that failed did
         self._told = 0.0
 
     def count(self, sop: str, status: int) -> None:
@@ -56,6 +57,8 @@ class Counters:
     def tell(self, operation: Operation, result: Result) -> None:
         """Count one, and say how far it is: after each of the first, later where the last time is TOLD_EVERY ago."""
         self.count(result.instance.identity.sop, result.status)
+        if self.failed == 1 and not self.said:
+            self.said = result.reason
         now = time.monotonic()
         due = self.completed + self.failed + self.warnings <= TOLD_EACH or now - self._told >= TOLD_EVERY
         if due and self.remaining > 0 and not operation.cancelled:
@@ -99,7 +102,7 @@ async def serve(operation: Operation) -> None:
             await _send(operation, helds, counters)
             if operation.cancelled:
                 break
-    counters.end(operation)
+    counters.end(operation, comment(counters.said))
 
 
 async def _send(operation: Operation, helds: list[Held], counters: Counters) -> None:

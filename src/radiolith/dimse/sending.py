@@ -24,6 +24,7 @@ from radiolith.model import Unavailable
 ANSWER_SECONDS = 120.0
 """For the answer to a C-STORE, and for the next bytes of an object to be taken: a slow archive may write to tape, a dead one
 says nothing."""
+RELEASING = "the peer asked for the end of the association, and answers nothing any more"
 TOO_SHORT = "the data set is shorter than it was said to be"
 _ID_MAX = 0xFFFF
 
@@ -97,7 +98,9 @@ class Sender:
     # ------------------------------------------------------------ our own requests
 
     def _expect(self, command: Command) -> Put:
-        """The next response to this request; fails with Lost."""
+        """The next response to this request; fails with Lost. Raises Lost where there will be none."""
+        if not self.answered_here:
+            raise Lost(RELEASING if self.open else "the association is over")
         put = Put(command, asyncio.get_running_loop().create_future())
         self._answers[command.message_id] = put.answer
         if self._heard is not None:

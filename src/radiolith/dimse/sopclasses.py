@@ -99,12 +99,22 @@ STORAGE = COMPOSITE_STORAGE + NON_PATIENT_STORAGE + INSPECTION_STORAGE + RETIRED
 """Every storage SOP class with a name."""
 
 
+CLASS_MAX = 128
+"""Characters of a SOP class outside the tables: the standard has 64 (PS3.5 9.1), some makers a few more. The roles agreed on for
+127 of them fit into an answer."""
+
+
+def is_plausible(sop_class: str) -> bool:
+    """Whether this could be anybody's UID: short and printable. Devices have letters in theirs."""
+    return 0 < len(sop_class) <= CLASS_MAX and sop_class.isascii() and sop_class.isprintable()
+
+
 def may_be_storage(sop_class: str) -> bool:
     """Whether a SOP class outside the tables may be one of storage: private or newer than the dictionary.
 
     A UID that the dictionary has as something else (print, worklist, a transfer syntax) is none.
     """
-    return bool(sop_class) and dictionary.uid(sop_class) is None
+    return is_plausible(sop_class) and dictionary.uid(sop_class) is None
 
 
 # ---------------------------------------------------------------- transfer syntaxes

@@ -21,6 +21,8 @@ INCOMING, OUTGOING = "incoming", "outgoing"
 """Who opened the association: the peer, or we. Also `metrics.DIMSE_DIRECTIONS`."""
 CONTEXTS_MAX = 128
 STATUSES_MAX = 64
+IMPLEMENTATION_MAX = 64
+"""Characters: a UID; the peer may have written 65,535."""
 NAMES_MAX = 8
 """Of a certificate; some carry hundreds."""
 
@@ -76,7 +78,7 @@ class Trace:
         self._accepted()
 
     def _software(self, user: UserInformation) -> None:
-        self.implementation = user.implementation_version or user.implementation_uid
+        self.implementation = (user.implementation_version or user.implementation_uid)[:IMPLEMENTATION_MAX]
         self.pdu_bytes = user.max_length
 
     def _context(self, id: int, chosen: str, result: str) -> None:

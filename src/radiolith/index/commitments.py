@@ -52,12 +52,12 @@ def get(read: Reader, tenant_id: int, transaction_uid: str) -> Request | None:
     return _request(row) if row else None
 
 
-def claim(tx: Writer, request: Request, at: int) -> bool:
-    """Take over a request whose worker has gone; False when somebody else was first."""
+def claim(tx: Writer, tenant_id: int, transaction_uid: str, claimed_at: int, at: int) -> bool:
+    """Take over a request whose worker has gone, or go on holding one; False when somebody else was first, or it is done."""
     return bool(
         tx.run(
             "UPDATE commitments SET claimed_at = ? WHERE tenant_id = ? AND transaction_uid = ? AND claimed_at = ? AND state = 0",
-            (at, request.tenant_id, request.transaction_uid, request.claimed_at),
+            (at, tenant_id, transaction_uid, claimed_at),
         )
     )
 
