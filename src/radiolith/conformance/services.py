@@ -12,7 +12,7 @@ from radiolith.conformance.document import Block, Section, Table
 from radiolith.dicom import dictionary
 from radiolith.dimse import infomodels
 from radiolith.dimse.infomodels import Negotiated
-from radiolith.index.attributes import ATTRIBUTES, Matching
+from radiolith.index.attributes import ATTRIBUTES, LABEL_CREATOR, LABELS, Matching
 from radiolith.model import Level
 
 QUERIES = ("C-FIND", "C-MOVE", "C-GET")
@@ -35,6 +35,8 @@ MATCHING: Mapping[Matching, str] = {
     Matching.REQUEST: "sequence; single value, wildcard inside its items",
     Matching.ISSUER: "sequence; single value, wildcard inside its items",
     Matching.NONE: "returned only",
+    Matching.LABEL: "single value, wildcard; `name` or `name=value`, the name without regard to case",
+    Matching.EXTRA: "by the VR: single value, list of UIDs, wildcard, range of dates and times",
 }
 
 
@@ -137,8 +139,29 @@ def _find(declared: Declared, request: str) -> Section:
         " stored header when it is asked for as a return key; as a matching key it is answered with status FF01.",
         *_extended(declared, request),
         *keys,
+        _labels(),
+        "Labels are what people say of patients, studies and series in the archive; no stored object has them. They are"
+        f" matched and returned in a private block: (7777,0010) holds `{LABEL_CREATOR}`, the labels are the values of the"
+        " elements above it.",
+        "Further attributes become matching keys by the setting `index.attributes`, private ones with their creator among"
+        " them, at the level of the instance: "
+        f"{MATCHING[Matching.EXTRA]}. Until all that is held has been read for such an attribute, answers have status FF01.",
     ]
     return Section("Query (C-FIND)", tuple(blocks))
+
+
+def _labels() -> Table:
+    rows = [
+        (
+            one.keyword,
+            f"({one.path[0] >> 16:04X},{one.path[0] & 0xFFFF:04X})",
+            one.vr,
+            infomodels.NAMES[one.level],
+            MATCHING[one.matching],
+        )
+        for one in LABELS
+    ]
+    return Table.of("Keys for labels", ("attribute", "tag", "VR", "level", "matching"), rows)
 
 
 def _retrieve(declared: Declared, request: str) -> Section:

@@ -174,6 +174,7 @@ def read(call: Call, level: Level, scoped: bool) -> tuple[Query, bool]:
             raise BadInput(f"the attribute {name[:64]} is asked for twice")
         taken.add(path)
         matches.append(Match(path, _values(path, values, multiple)))
+    matches = _owned(matches)
     include, include_all = _include(call.parameters.get("includefield", ()))
     top = max(call.limits.results, SCOPED_MAX if scoped else 0)
     wanted = _whole(call, "limit", 10**12)
@@ -199,6 +200,16 @@ def read(call: Call, level: Level, scoped: bool) -> tuple[Query, bool]:
         view="rejected" if call.names.get("view") == "rejected" else "normal",
     )
     return query, wanted is None or wanted > top
+
+
+def _owned(matches: Sequence[Match]) -> list[Match]:
+    """Private keys with their creators: a creator (gggg,00xx) says whose block a key is in, and is no key itself."""
+    creators = {one.path[0]: "".join(one.values) for one in matches if dictionary.is_creator(one.path[0])}
+    return [
+        replace(one, creator=creators.get(dictionary.creator_tag(one.path[0]), "")) if one.path[0] >> 16 & 1 else one
+        for one in matches
+        if one.path[0] not in creators
+    ]
 
 
 def attribute(text: str) -> tuple[int, ...]:

@@ -263,11 +263,15 @@ def _keys(elements: Elements) -> Keys:
             if len(element.value) > 1:
                 raise Refused(Status.UNABLE_TO_PROCESS, "a sequence key has more than one item", tag)
             inner = _keys(element.value[0]) if element.value else {}
-        creator = ""
-        if tag >> 16 & 1 and not dictionary.is_creator(tag):
-            creator = "".join(_texts(elements.get(dictionary.creator_tag(tag)), ()))
-        keys[tag] = Key(element.vr, inner, creator)
+        keys[tag] = Key(element.vr, inner, _creator(tag, elements))
     return keys
+
+
+def _creator(tag: int, beside: Elements) -> str:
+    """Who reserved the block of a private key; '' of others."""
+    if not tag >> 16 & 1 or dictionary.is_creator(tag):
+        return ""
+    return "".join(_texts(beside.get(dictionary.creator_tag(tag)), ()))
 
 
 def _ownerless(keys: Keys) -> bool:
@@ -289,7 +293,7 @@ def _matches(elements: Elements, charset: tuple[str, ...], path: tuple[int, ...]
             for item in element.value:
                 found += _matches(item, _charset(item, charset), (*path, tag))
         elif given := _texts(element, charset):
-            found.append(Match((*path, tag), given))
+            found.append(Match((*path, tag), given, _creator(tag, elements)))
     return found
 
 

@@ -290,6 +290,22 @@ def row_of(read: Reader, tenant_id: int, one: Subject) -> int | None:
     return series[0] if series else None
 
 
+def of_row(read: Reader, level: Level, row_id: int) -> dict[str, str]:
+    """Name -> value of all labels of a row."""
+    rows = read.all("SELECT name, value FROM labels WHERE level = ? AND owner_id = ?", (LEVELS[level], row_id))
+    return {row[0]: row[1] for row in rows}
+
+
+def is_of_labels(read: Reader, tenant_id: int, operation: str) -> bool:
+    """Whether an operation, in hexadecimal digits, has put labels or taken them."""
+    try:
+        name = bytes.fromhex(operation)
+    except ValueError:
+        return False
+    row = read.one("SELECT kind FROM operations WHERE tenant_id = ? AND op = ?", (tenant_id, name))
+    return row is not None and row[0] == "label"
+
+
 def newest(read: Reader, tenant_id: int, subjects: Sequence[Subject], name: str) -> int:
     """When the latest word about this label of these subjects was said, 0 when none was."""
     at = 0
