@@ -168,15 +168,25 @@ class Reference:
         own = self.first.get(study) or min(homes, key=lambda one: one.key)
         values = {tag: own.values.get(tag, "") for tag, level in LEVELS.items() if level == "study"}
         values |= self.edits([("study", study)], "study")
-        person = self.first.get(patient) or min(
-            (one for one in self.records if _end(self.into, one.person) == patient),
-            key=lambda one: one.key,
-            default=None,
-        )
-        # of a patient whose objects never came nothing is known: the study's own headers name somebody else
-        known = person.values if person else {}
-        values |= {tag: known.get(tag, "") for tag, level in LEVELS.items() if level == "patient"}
+        person = self.first.get(patient) or min(self.contributors(patient), key=lambda one: one.key)
+        values |= {tag: person.values.get(tag, "") for tag, level in LEVELS.items() if level == "patient"}
         return values | self.edits([patient], "patient")
+
+    def contributors(self, patient: Patient) -> list[Record]:
+        """What is known of a patient that no header names: the persons merged into it, or whose studies lie under it."""
+        shown = {self.place(one.home)[0] for one in self.records}
+        homes = [self.first.get(study) or self._contributing(study) for study in shown if self._told(study) == patient]
+        merged = [one for one in self.records if _end(self.into, one.person) == patient]
+        return [self.first[one.person] for one in merged + homes]
+
+    def _contributing(self, study: str) -> Record:
+        """The first record of the study that was received first, of those that are shown in this one."""
+        homes = {one.home[0] for one in self.records if self.place(one.home)[0] == study}
+        return min((self.first[home] for home in homes), key=lambda one: one.key)
+
+    def _told(self, study: str) -> Hashable:
+        told = self.word(("study", study), "to patient")
+        return None if told is None else _end(self.into, told)
 
     def series_values(self, series: tuple[str, str], homes: list[Record]) -> dict[str, str]:
         own = self.first.get(series) or min(homes, key=lambda one: one.key)
