@@ -10,6 +10,7 @@ import typer
 from radiolith import __version__
 from radiolith.cli import (
     associations,
+    changes,
     check,
     conformance,
     console,
@@ -29,6 +30,7 @@ from radiolith.cli import (
     status,
     token,
     user,
+    webhook,
 )
 from radiolith.cli import import_ as import_command
 from radiolith.model import Failure
@@ -58,6 +60,8 @@ app.command("send")(send.send)
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(route.app, name="route")
 app.command("devices")(devices.devices)
+app.command("changes")(changes.changes)
+app.add_typer(webhook.app, name="webhook")
 app.add_typer(peer.app, name="peer")
 app.add_typer(token.app, name="token")
 app.add_typer(user.app, name="user")
