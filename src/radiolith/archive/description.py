@@ -108,22 +108,22 @@ class Description:
 
     async def series(self, helds: Sequence[Held], base: str) -> AsyncIterator[bytes]:
         """A JSON array over many instances, a block at a time; `base` has {study} {series} {sop} to fill in."""
-        before = b"["
+        before, corrected = b"[", Series()
         for block in _blocks(helds):
             if is_large(block[0].layout):
                 async for piece in self.pieces(block[0], base.format(**_names(block[0]))):
                     yield before + piece
                     before = b""
             else:
-                yield before + await self._reading.run(self._block, block, base)
+                yield before + await self._reading.run(self._block, block, base, corrected)
             before = b","
         yield b"]" if helds else b"[]"
 
-    def _block(self, helds: Sequence[Held], base: str) -> bytes:
+    def _block(self, helds: Sequence[Held], base: str, corrected: Series) -> bytes:
         key = ("metadata-block", base, *(tag_of(held) for held in helds))
         found = self._cache.get(key)
         if found is None:
-            alike = SeriesJson(), Series()
+            alike = SeriesJson(), corrected
             found = b",".join(self._one_of_series(alike, held, base) for held in helds)
             self._cache.put(key, found)
         return found

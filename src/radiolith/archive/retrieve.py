@@ -104,11 +104,11 @@ class Retrieve:
         What goes as it is stored is read a block at a time: a hop to a thread costs as much as decrypting a slice.
         """
         queue: list[asyncio.Task[list[tuple[Held, Stream]]]] = []
-        blocks = _blocks(helds)
+        blocks, idle = _blocks(helds), list[Series]()
         try:
             while True:
                 for block in islice(blocks, depth - len(queue)):
-                    queue.append(asyncio.ensure_future(self._files(block, accept)))
+                    queue.append(asyncio.ensure_future(self._files(block, accept, idle)))
                 if not queue:
                     return
                 for pair in await queue.pop(0):
@@ -117,7 +117,10 @@ class Retrieve:
             for task in queue:
                 task.cancel()
 
-    async def _files(self, helds: Sequence[Held], accept: Sequence[str]) -> list[tuple[Held, Stream]]:
+    async def _files(
+        self, helds: Sequence[Held], accept: Sequence[str], idle: list[Series]
+    ) -> list[tuple[Held, Stream]]:
+        """`idle`: what blocks before have found out of their headers, for one block at a time."""
         whole = [
             _size(held) <= BLOCK_BYTES
             and (AS_STORED in accept or held.layout.transfer_syntax in accept)
@@ -125,8 +128,9 @@ class Retrieve:
             for held in helds
         ]
         if all(whole):
-            series = Series()
+            series = idle.pop() if idle else Series()
             files = await self._reading.run(lambda: [self._file_now(held, series) for held in helds])
+            idle.append(series)
             return [
                 (held, _held_bytes(file, held.layout.transfer_syntax)) for held, file in zip(helds, files, strict=True)
             ]
