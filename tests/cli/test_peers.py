@@ -97,6 +97,47 @@ def test_what_is_said_counts_more_than_what_was_shown(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
+def test_the_api_adds_and_removes(tmp_path: Path) -> None:
+    """The same can be said as by `peer add`, and is written as that writes it."""
+    wished = {
+        "name": "ws", "aet": "WS 1", "address": "10.0.0.0/24", "port": 11112, "tls": True, "certificate": "ws.example",
+        "commitment": True, "notify": True, "role": "reader", "services": ["echo", "find"], "syntax": "1.2.840.10008.1.2",
+        "charset": "ISO_IR 100", "complete_after": 30,
+    }  # fmt: skip
+    wrong = [
+        {"aet": " WS"}, {"aet": "W\\S"}, {"aet": "A" * 17}, {"aet": ""}, {"address": ""}, {"address": "a b"}, {"port": 0},
+        {"syntax": "jpeg"}, {"charset": "\n"}, {"role": "king"}, {"services": ["print"]}, {"name": ""}, {"else": 1},
+    ]  # fmt: skip
+
+    async def work() -> None:
+        async with opened(tmp_path / "home") as graph:
+            await asyncio.to_thread(calls, graph)
+
+    def calls(graph: object) -> None:
+        with site(graph) as client:  # type: ignore[arg-type]
+            for one in wrong:
+                assert 400 <= client.post("/api/v1/peers", json=wished | one).status_code < 500, one
+            assert client.get("/api/v1/peers").json() == []
+            assert client.post("/api/v1/peers", json=wished).status_code == 204
+            assert client.post("/api/v1/peers", json=wished).status_code == 409
+            least = {"name": "ct", "aet": "CT", "address": "ct1", "port": 104}
+            assert client.post("/api/v1/peers", json=least).status_code == 204
+            ct, ws = sorted(client.get("/api/v1/peers").json(), key=lambda peer: peer["name"])
+            assert (ct["tls"], ct["settings"]) == (False, {})
+            assert (ws["aet"], ws["address"], ws["port"], ws["tls"]) == ("WS 1", "10.0.0.0/24", 11112, True)
+            assert ws["settings"] == {
+                "certificate": "ws.example", "commitment": True, "notify": True, "role": "reader", "services": "echo,find",
+                "syntax": "1.2.840.10008.1.2", "charset": "ISO_IR 100", "quiet": 30,
+            }  # fmt: skip
+            assert client.delete("/api/v1/peers/ws").status_code == 204
+            assert client.delete("/api/v1/peers/ws").status_code == 404
+            client.headers["authorization"] = "Bearer archivist"
+            assert client.post("/api/v1/peers", json=wished).status_code == 403
+            assert client.delete("/api/v1/peers/ct").status_code == 403
+
+    asyncio.run(work())
+
+
 def test_the_api_lists_and_accepts(tmp_path: Path) -> None:
     asyncio.run(called(tmp_path / "home"))
 

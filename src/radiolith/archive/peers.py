@@ -59,6 +59,14 @@ class Peers:
     async def list(self, principal: Principal) -> list[Peer]:
         return await self._accounts.peers(principal)
 
+    async def add(self, principal: Principal, name: str, body: dict[str, Any]) -> None:
+        """As `Accounts.add_peer`. Raises Conflict, BadInput."""
+        await self._accounts.add_peer(principal, name, body)
+
+    async def remove(self, principal: Principal, name: str) -> None:
+        """Raises NotFound."""
+        await self._accounts.remove_peer(principal, name)
+
     async def knocks(self, principal: Principal) -> list[Known]:
         """Devices that called and are no peers, latest first."""
         require(principal, Action.ACCOUNTS)

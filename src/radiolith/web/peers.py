@@ -41,6 +41,46 @@ class PeerOut(BaseModel):
         )  # fmt: skip
 
 
+class PeerIn(BaseModel):
+    """What can be said of a node, as in `radiolith peer add`; what is not given is not said."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(min_length=1, max_length=64, description="What it is called here.")
+    aet: str = Field(
+        pattern=r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$",
+        description="Its AE title: 1 to 16 characters, no backslash.",
+    )
+    address: str = Field(
+        pattern=r"^[!-~]{1,253}$", description="Host name or IP address; a network (10.0.0.0/24) for calls from it."
+    )
+    port: int = Field(ge=1, le=65535)
+    tls: bool = Field(False, description="It speaks DICOM over TLS.")
+    certificate: str = Field("", max_length=253, description="A name in its certificate, if not its address.")
+    commitment: bool = Field(False, description="What is sent counts as delivered when it has committed to keep it.")
+    notify: bool = Field(False, description="It is told of every study that is complete (Instance Availability).")
+    role: str = Field("", max_length=64, description="What it may do; empty: 'editor'.")
+    services: list[str] = Field(
+        [], max_length=16, description="All it may ask for: echo, store, find, move, get, commit."
+    )
+    syntax: str = Field(
+        "",
+        pattern=r"^([0-9]+(\.[0-9]+)+)?$",
+        max_length=64,
+        description="Transfer syntax to send in where it can be made.",
+    )
+    charset: str = Field(
+        "", pattern=r"^[ -~]*$", max_length=256, description="Character set of answers to its queries: 'ISO_IR 192'."
+    )
+    complete_after: int | None = Field(None, ge=1, le=86_400, description="Seconds after which a study is complete.")
+
+    def body(self) -> dict[str, Any]:
+        """As the fact has it: what is not said is not written."""
+        said = {"services": ",".join(self.services), "quiet": self.complete_after}
+        said |= self.model_dump(include={"certificate", "commitment", "notify", "role", "syntax", "charset"})
+        where = self.model_dump(include={"aet", "address", "port", "tls"})
+        return where | {key: value for key, value in said.items() if value}
+
+
 class KnockOut(BaseModel):
     calling: str
     called: str
@@ -115,6 +155,18 @@ calls = APIRouter()
 @calls.get("/peers", summary="The DICOM nodes known")
 async def peers(verbs: Verbs, principal: Caller) -> list[PeerOut]:
     return [PeerOut.of(peer) for peer in await verbs.list(principal)]
+
+
+@calls.post("/peers", summary="Make a DICOM node known", status_code=204)
+async def add(verbs: Verbs, principal: Caller, what: PeerIn) -> None:
+    await verbs.add(principal, what.name, what.body())
+
+
+@calls.delete(
+    "/peers/{name}", summary="Forget a node: it is let in no more, what waits for it is held", status_code=204
+)
+async def remove(verbs: Verbs, principal: Caller, name: str) -> None:
+    await verbs.remove(principal, name)
 
 
 @calls.get("/knocks", summary="Devices that called and are no peers, latest first")
