@@ -127,11 +127,13 @@ class Reference:
             study, series = word[0], word[1] or series
         return str(_end(self.studies, study)), series, sop
 
-    def patient_of(self, study: str, homes: Iterable[str]) -> Patient:
-        """Of a shown study, whose instances were received in `homes`."""
-        told = self.word(("study", study), "to patient")
-        if told is None:
-            told = (self.first.get(study) or min((self.first[one] for one in homes), key=lambda one: one.key)).person
+    def received(self, study: str) -> Record:
+        """The record that a shown study shows: its own first one, else that of the first study received that is shown in it."""
+        homes = {one.home[0] for one in self.records if self.place(one.home)[0] == study}
+        return self.first.get(study) or min((self.first[one] for one in homes), key=lambda one: one.key)
+
+    def patient_of(self, study: str) -> Patient:
+        told = self.word(("study", study), "to patient") or self.received(study).person
         return _end(self.into, told)  # type: ignore[return-value]
 
     # ------------------------------------------------------------ what is shown
@@ -147,9 +149,8 @@ class Reference:
             self._stand(group)
         visible = [one for one in shown.instances.values() if not one.rejected]
         for study in {one.shown[0] for one in visible}:
-            homes = [one for one in self.records if self.place(one.home)[0] == study]
-            shown.patients[study] = self.patient_of(study, {one.home[0] for one in homes})
-            shown.studies[study] = self.study_values(study, homes, shown.patients[study])
+            shown.patients[study] = self.patient_of(study)
+            shown.studies[study] = self.study_values(study, shown.patients[study])
         for series in {one.shown[:2] for one in visible}:
             homes = [one for one in self.records if self.place(one.home)[:2] == series]
             shown.series[series] = self.series_values(series, homes)
@@ -164,32 +165,24 @@ class Reference:
             if one.kind in ("reject", "restore") and homes & items:
                 group.rejected = one.body["reason"] if one.kind == "reject" else ""
 
-    def study_values(self, study: str, homes: list[Record], patient: Patient) -> dict[str, str]:
-        own = self.first.get(study) or min(homes, key=lambda one: one.key)
+    def study_values(self, study: str, patient: Patient) -> dict[str, str]:
+        own = self.received(study)
         values = {tag: own.values.get(tag, "") for tag, level in LEVELS.items() if level == "study"}
         values |= self.edits([("study", study)], "study")
-        person = self.first.get(patient) or min(self.contributors(patient), key=lambda one: one.key)
+        person = self.first.get(patient) or min(
+            (self.first[one] for one in self.behind(patient)), key=lambda one: one.key
+        )
         values |= {tag: person.values.get(tag, "") for tag, level in LEVELS.items() if level == "patient"}
         return values | self.edits([patient], "patient")
 
-    def contributors(self, patient: Patient) -> list[Record]:
-        """What is known of a patient that no header names: the persons merged into it, or whose studies lie under it."""
-        shown = {self.place(one.home)[0] for one in self.records}
-        homes = [self.first.get(study) or self._contributing(study) for study in shown if self._told(study) == patient]
-        merged = [one for one in self.records if _end(self.into, one.person) == patient]
-        return [self.first[one.person] for one in merged + homes]
-
-    def _contributing(self, study: str) -> Record:
-        """The first record of the study that was received first, of those that are shown in this one."""
-        homes = {one.home[0] for one in self.records if self.place(one.home)[0] == study}
-        return min((self.first[home] for home in homes), key=lambda one: one.key)
-
-    def _told(self, study: str) -> Hashable:
-        told = self.word(("study", study), "to patient")
-        return None if told is None else _end(self.into, told)
+    def behind(self, patient: Patient) -> set[Patient]:
+        """Those whom headers name of whom one that no header names is made: merged into it, or whose study it was given."""
+        merged = {one.person for one in self.records if _end(self.into, one.person) == patient}
+        studies = {self.place(one.home)[0] for one in self.records}
+        return merged | {self.received(one).person for one in studies if self.patient_of(one) == patient}
 
     def series_values(self, series: tuple[str, str], homes: list[Record]) -> dict[str, str]:
-        own = self.first.get(series) or min(homes, key=lambda one: one.key)
+        own = self.first.get(series) or min((self.first[one.home[:2]] for one in homes), key=lambda one: one.key)
         values = {tag: own.values.get(tag, "") for tag, level in LEVELS.items() if level == "series"}
         return values | self.edits([("series", *own.home[:2]), ("series", *series)], "series")
 

@@ -59,7 +59,7 @@ class Encodings:
         if twin is None:
             return settled
         original = twin.encoding_of or twin.blob.object_id
-        identity = fresh.identity
+        identity = instances.home_of(fresh)
         body: dict[str, object] = {
             "identity": [identity.study, identity.series, identity.sop],
             "object": fresh.blob.object_id.hex(),

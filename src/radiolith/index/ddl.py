@@ -54,7 +54,8 @@ _TYPES = {
 }
 
 
-_EMPTY = {"sqlite": "x''", "postgresql": "''::bytea"}
+EMPTY = {"sqlite": "x''", "postgresql": "''::bytea"}
+"""A blob without bytes, as a condition on a partial index has to spell it."""
 
 
 def typed(column: str, dialect: str) -> str:
@@ -76,5 +77,5 @@ def create_index(index: Index, dialect: str) -> str:
     if dialect == "sqlite" and columns[-1] == "id":
         columns.pop()  # every SQLite index ends in the row number already
     unique = "UNIQUE " if index.unique else ""
-    where = f" WHERE {index.where.format(empty=_EMPTY[dialect])}" if index.where else ""
+    where = f" WHERE {index.where.format(empty=EMPTY[dialect])}" if index.where else ""
     return f"CREATE {unique}INDEX {index.name} ON {index.table} ({', '.join(columns)}){where}"

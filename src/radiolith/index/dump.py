@@ -16,8 +16,9 @@ from typing import Any
 from radiolith.index import codes
 from radiolith.index.attributes import INSTANCE_COLUMNS, PATIENT_COLUMNS, SERIES_COLUMNS, STUDY_COLUMNS
 from radiolith.index.counts import parse_classes
+from radiolith.index.descriptions import NOBODY
 from radiolith.index.heldrows import tenant_uid
-from radiolith.index.schema import TABLES
+from radiolith.index.schema import columns_of
 from radiolith.index.session import Reader, Values
 from radiolith.index.uids import unpack_uid
 
@@ -56,7 +57,7 @@ def _rows(read: Reader) -> Iterator[tuple[str, dict[str, Any]]]:
 def _paged(read: Reader, table: str, key: str, tenant_id: int, columns: str = "*") -> Iterator[dict[str, Any]]:
     """Rows of a tenant in the order of a unique column, as dicts."""
     last: Any = None
-    names = _columns_of(table) if columns == "*" else columns.split(", ")
+    names = columns_of(table) if columns == "*" else columns.split(", ")
     while True:
         after = f" AND {key} > ?" if last is not None else ""
         sql = f"SELECT {', '.join(names)} FROM {table} WHERE tenant_id = ? AND {key} IS NOT NULL{after} ORDER BY {key} LIMIT ?"  # noqa: S608
@@ -68,8 +69,9 @@ def _paged(read: Reader, table: str, key: str, tenant_id: int, columns: str = "*
         last = rows[-1][names.index(key)]
 
 
-def _columns_of(table: str) -> list[str]:
-    return [column.split(" ")[0] for made in TABLES if made.name == table for column in made.columns]
+def _optional(found: dict[str, Any]) -> dict[str, Any]:
+    """What is not there is no line's business: dumps of before version 6 stay as they are."""
+    return {key: value for key, value in found.items() if value is not None and value != []}
 
 
 # ---------------------------------------------------------------- patients
@@ -77,6 +79,8 @@ def _columns_of(table: str) -> list[str]:
 
 def _patients(read: Reader, tenant_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
     for row in _paged(read, "patients", "anchor", tenant_id):
+        if not _is_patient(read, row):
+            continue
         yield "patient", _patient(read, row, [unpack_uid(row["anchor"])])
     after: Sequence[str] = ("", "")
     while True:
@@ -88,12 +92,19 @@ def _patients(read: Reader, tenant_id: int) -> Iterator[tuple[str, dict[str, Any
         for value, issuer, issuer_type, kind, patient_id in rows:
             columns = ", ".join(("id", "state", "first_key", *PATIENT_COLUMNS))
             found = read.one(f"SELECT {columns} FROM patients WHERE id = ?", (patient_id,))  # noqa: S608
-            if found is not None:
+            if found is not None and _is_patient(read, dict(zip(columns.split(", "), found, strict=True))):
                 patient = dict(zip(columns.split(", "), found, strict=True))
                 yield "patient", _patient(read, patient, [value, issuer, issuer_type, kind])
         if len(rows) < PAGE:
             return
         after = rows[-1][:2]
+
+
+def _is_patient(read: Reader, row: dict[str, Any]) -> bool:
+    """Not one that only a word names, and nothing is shown as his."""
+    if bytes(row["first_key"]) != NOBODY:
+        return True
+    return read.one("SELECT 1 FROM studies WHERE patient_id = ? AND instances + rejected > 0", (row["id"],)) is not None
 
 
 def _patient(read: Reader, row: dict[str, Any], name: list[str]) -> dict[str, Any]:
@@ -128,6 +139,14 @@ def _patient_name(read: Reader, patient_id: int | None) -> Any:
 
 def _study(read: Reader, row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     study = unpack_uid(row["uid"])
+    if bytes(row["first_key"]) == NOBODY and not row["instances"] + row["rejected"]:
+        return  # only a word names it
+    named = read.all("SELECT patient_id FROM study_patients WHERE study_id = ?", (row["id"],))
+    others = sorted((_patient_name(read, one[0]) for one in named), key=repr) if len(named) > 1 else []
+    names = read.all(
+        "SELECT kind, value, issuer FROM study_names WHERE study_id = ? ORDER BY kind, value, issuer", (row["id"],)
+    )
+    home = row["home_patient"]
     counted = ("modalities", "series", "instances", "rejected", "size", "changed_at", "first_key")
     yield (
         "study",
@@ -145,9 +164,16 @@ def _study(read: Reader, row: dict[str, Any]) -> Iterator[tuple[str, dict[str, A
                     (row["tenant_id"], row["id"]),
                 )
             ],
+            **_optional(
+                {
+                    "received": _patient_name(read, home) if home is not None else None,
+                    "patients": others,
+                    "old_names": [list(one) for one in names],
+                }
+            ),
         },
     )
-    names = _columns_of("series")
+    names = columns_of("series")
     sql = f"SELECT {', '.join(names)} FROM series WHERE study_id = ? ORDER BY uid"  # noqa: S608
     for values in read.all(sql, (row["id"],)):
         yield from _series(read, study, dict(zip(names, values, strict=True)))
@@ -155,6 +181,8 @@ def _study(read: Reader, row: dict[str, Any]) -> Iterator[tuple[str, dict[str, A
 
 def _series(read: Reader, study: str, row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     series = unpack_uid(row["uid"])
+    if bytes(row["first_key"]) == NOBODY and not row["instances"] + row["rejected"]:
+        return
     requests = read.all(
         "SELECT step, procedure, accession FROM series_requests WHERE series_id = ? ORDER BY item", (row["id"],)
     )
@@ -171,11 +199,24 @@ def _series(read: Reader, study: str, row: dict[str, Any]) -> Iterator[tuple[str
     extras = read.one("SELECT 1 FROM extras LIMIT 1") is not None
     for held in _instances(read, row["id"]):
         also = _extras(read, held["id"]) if extras else {}
-        yield "instance", {"study": study, "series": series, **_instance(read, held), **also}
+        yield "instance", {"study": study, "series": series, **_instance(read, held), **_received(read, held), **also}
+
+
+def _received(read: Reader, row: dict[str, Any]) -> dict[str, Any]:
+    """Where an instance was received that is shown elsewhere, and how its header is corrected there."""
+    if row["home_id"] is None:
+        return {}
+    found = read.one(
+        "SELECT t.uid, h.uid, m.overlay FROM series h JOIN studies t ON t.id = h.study_id LEFT JOIN moved m"
+        " ON m.home_id = h.id AND m.series_id = ? WHERE h.id = ?",
+        (row["series_id"], row["home_id"]),
+    )
+    study, series, overlay = found or (b"", b"", None)
+    return {"home": [unpack_uid(bytes(study)), unpack_uid(bytes(series))], **_optional({"overlay": overlay})}
 
 
 def _instances(read: Reader, series_id: int) -> Iterator[dict[str, Any]]:
-    names = _columns_of("instances")
+    names = columns_of("instances")
     after: Sequence[bytes] = (b"", b"")
     sql = (
         f"SELECT {', '.join(names)} FROM instances WHERE series_id = ? AND (uid, object_id) > (?, ?)"  # noqa: S608
@@ -243,6 +284,7 @@ def _decided(read: Reader, tenant_id: int) -> Iterator[tuple[str, dict[str, Any]
             "registry",
             {"kind": kind, "name": name, "at": at, "fact": fact, "removed": removed, "body": json.loads(body)},
         )
+    yield from _said(read, tenant_id)
     tenant = tenant_uid(read, tenant_id)
     for row in _paged(read, "facts", "object_id", tenant_id):
         shown = {
@@ -273,6 +315,28 @@ def _labels(read: Reader, tenant_id: int) -> Iterator[tuple[str, dict[str, Any]]
         for *names, name, value in read.all(sql, (tenant_id,)):
             owner = [part if isinstance(part, str) else unpack_uid(bytes(part)) for part in names if part is not None]
             yield "label", {"is": owner, "name": name, "value": value}
+
+
+_WORDS = "level, study, series, sop, patient, issuer, slot, at, fact, op, value, target, target_patient, target_issuer"
+_HISTORY = "study, series, sop, at, fact, kind, op, value"
+_OPERATIONS = "op, at, fact, undone, undone_at, undone_fact, kind, by_name, why, reason, origin"
+
+
+def _said(read: Reader, tenant_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What people said, active or not. Of rejections only those that are operations: others from before version 6 are in
+    the index by their last word alone, until a rebuild."""
+    for kind, table, columns, key, where in (
+        ("word", "words", _WORDS, "level, study, series, sop, patient, issuer, slot, at, fact", ""),
+        ("operation", "operations", _OPERATIONS, "op", ""),
+        ("history", "history", _HISTORY, "study, series, sop, at, fact, kind", "op <> fact"),
+    ):  # fmt: skip
+        names = columns.split(", ")
+        uids = {"study", "series", "sop", "target"}
+        wanted = f" AND {where}" if where else ""
+        sql = f"SELECT {columns} FROM {table} WHERE tenant_id = ?{wanted} ORDER BY {key}"  # noqa: S608
+        for values in read.stream(sql, (tenant_id,)):
+            row = dict(zip(names, values, strict=True))
+            yield kind, {name: unpack_uid(bytes(value)) if name in uids else value for name, value in row.items()}
 
 
 def _duplicates(read: Reader) -> Iterator[Values]:

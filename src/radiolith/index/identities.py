@@ -42,6 +42,7 @@ class HeldRow:
     object_id: bytes
     sha256: bytes
     encoding_of: bytes | None
+    home_id: int | None = None  # the series it was received in, where it is shown in another one
     names: set[bytes] = field(default_factory=set[bytes])  # object ids of duplicates
     fresh: bool = False  # not in the database yet
     counted: tuple[int, int, int] | None = None  # what the counts hold of it now
@@ -55,7 +56,8 @@ class HeldRow:
 
 
 _COLUMNS = (
-    "id, version, current, conflict, policy, reason, class, received_at, source, size, object_id, sha256, encoding_of"
+    "id, version, current, conflict, policy, reason, class, received_at, source, size, object_id, sha256, encoding_of,"
+    " home_id"
 )
 
 
@@ -115,28 +117,52 @@ class Decided:
 UNDECIDED = Decided()
 
 
+Key = tuple[bytes, bytes, bytes]  # packed study, series and SOP UID, as received
+
+
 def has_decisions(read: Reader, tenant_id: int, study: bytes) -> bool:
-    return read.one("SELECT 1 FROM decisions WHERE tenant_id = ? AND study = ? LIMIT 1", (tenant_id, study)) is not None
+    return read.one("SELECT 1 FROM history WHERE tenant_id = ? AND study = ? LIMIT 1", (tenant_id, study)) is not None
 
 
 def last_decision(read: Reader, tenant_id: int, study: bytes) -> int:
-    """Time of the latest decision about anything in a study."""
-    row = read.one("SELECT MAX(at) FROM decisions WHERE tenant_id = ? AND study = ?", (tenant_id, study))
-    return row[0] if row and row[0] else 0
-
-
-def decided(read: Reader, tenant_id: int, key: tuple[bytes, bytes, bytes]) -> Decided:
-    """`key`: packed study, series and SOP UID."""
-    rows = read.all(
-        "SELECT kind, at, fact, value FROM decisions WHERE tenant_id = ? AND study = ? AND series = ? AND sop = ?",
-        (tenant_id, *key),
+    """Time of the latest decision about anything in a study, or of its undoing."""
+    row = read.one(
+        "SELECT MAX(h.at), MAX(COALESCE(o.undone_at, 0)) FROM history h LEFT JOIN operations o ON o.tenant_id = h.tenant_id"
+        " AND o.op = h.op WHERE h.tenant_id = ? AND h.study = ? AND h.kind <> 'encoding'",
+        (tenant_id, study),
     )
+    return max(row[0], row[1]) if row and row[0] else 0
+
+
+def homes_of(read: Reader, key: tuple[int, bytes], rows: Iterable[HeldRow]) -> list[Key]:
+    """The identities that rows shown as one instance, given as (series row, packed SOP UID), were received under."""
+    found: list[Key] = []
+    for series_id in sorted({row.home_id or key[0] for row in rows}):
+        names = read.one(
+            "SELECT s.uid, e.uid FROM series e CROSS JOIN studies s WHERE e.id = ? AND s.id = e.study_id", (series_id,)
+        )
+        if names is not None:
+            found.append((bytes(names[0]), bytes(names[1]), key[1]))
+    return found
+
+
+def decided(read: Reader, tenant_id: int, keys: Iterable[Key]) -> Decided:
+    """What holds of an instance that was received under these names: the newest decision about any of them."""
     reason, switch = "", None
-    for kind, at, fact, value in rows:
-        if kind == Decision.REJECTED:
-            reason = value
-        elif kind == Decision.CURRENT:
-            switch = Switch(at, bytes(fact), bytes.fromhex(value))
+    last: dict[int, tuple[int, bytes]] = {}
+    for key in keys:
+        for kind, at, fact, value in read.all(
+            "SELECT kind, at, fact, value FROM decisions WHERE tenant_id = ? AND study = ? AND series = ? AND sop = ?",
+            (tenant_id, *key),
+        ):
+            said = (at, bytes(fact))
+            if said < last.get(kind, (0, b"")):
+                continue
+            last[kind] = said
+            if kind == Decision.REJECTED:
+                reason = value
+            elif kind == Decision.CURRENT:
+                switch = Switch(at, bytes(fact), bytes.fromhex(value))
     return Decided(reason, switch)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from radiolith.index import codes, extras, labels
+from radiolith.index import codes, extras, labels, shown
 from radiolith.index.attributes import INSTANCE_COLUMNS
 from radiolith.index.changes import ChangeKind, record
 from radiolith.index.codes import Code, ScopeKind
@@ -27,6 +27,7 @@ from radiolith.index.identities import (
     HeldRow,
     decided,
     has_decisions,
+    homes_of,
     last_decision,
     load,
     settle,
@@ -76,6 +77,7 @@ class _Batch:
         self.tx = tx
         self.tally = Tally()
         self.items = [item_of(one) for one in incoming]
+        self.parents = Parents(tx, self.tally, self.items)
         self.by_key = sorted(
             self.items, key=lambda item: item.key
         )  # so that within a batch the earlier one is there first
@@ -86,11 +88,11 @@ class _Batch:
         self.fresh: list[Item] = []
         self.duplicates: list[tuple[bytes, HeldRow]] = []
         self.switched: list[tuple[int, int, int, int]] = []
+        self.revised: dict[int, dict[int, set[int]]] = {}  # tenant -> study row -> series rows
 
     def run(self) -> list[Verdict]:
         self._encode()
-        parents = Parents(self.tx, self.tally, self.items)
-        self.series_new = parents.make()
+        self.series_new = self.parents.make()
         self._label()
         self._load_held()
         for item in self.by_key:
@@ -98,6 +100,7 @@ class _Batch:
         self._settle()
         self._write()
         self.tally.apply(self.tx)
+        self._show()
         return [self._verdict(item) for item in self.items]
 
     # ------------------------------------------------------------ codes
@@ -140,7 +143,7 @@ class _Batch:
             item.row = same
             self._duplicate(item, same, rows)
             return
-        item.row = self._new_row(item, len(rows))
+        item.row = self._new_row(item, max((row.version for row in rows), default=-1) + 1)
         if rows:
             known = one.encoding_of is not None and any(one.encoding_of in row.names | {row.object_id} for row in rows)
             item.outcome = Outcome.ENCODING if known else Outcome.VERSION
@@ -164,6 +167,7 @@ class _Batch:
             object_id=one.blob.object_id,
             sha256=one.sha256,
             encoding_of=one.encoding_of,
+            home_id=item.home.series_id if item.home != item.parent else None,
             fresh=True,
         )
 
@@ -203,22 +207,57 @@ class _Batch:
                 item.row.id = number
         studies = {(item.incoming.tenant.id, item.study) for item in self.touched.values()}
         ruled = {key for key in studies if has_decisions(self.tx, *key)}
-        for item in self.touched.values():
-            if item.study and (item.incoming.tenant.id, item.study) in ruled:
-                self.tally.touch(item.parent.study_id, last_decision(self.tx, item.incoming.tenant.id, item.study))
+        for tenant_id, study, study_id in {
+            (item.incoming.tenant.id, item.study, item.home.study_id) for item in self.touched.values()
+        }:
+            if study and (tenant_id, study) in ruled and study_id in self.parents.studies_new:
+                self.tally.touch(study_id, last_decision(self.tx, tenant_id, study))
         for key, item in self.touched.items():
-            tenant_id = item.incoming.tenant.id
+            tenant_id, rows = item.incoming.tenant.id, self.held[key]
             decision = UNDECIDED
-            if (tenant_id, item.study) in ruled:
-                decision = decided(self.tx, tenant_id, (item.study, item.series, item.sop))
-            taken_over = settle(self.tx, self.held[key], decision, item.parent, self.tally)
+            if any(row.home_id for row in rows):
+                decision = decided(self.tx, tenant_id, homes_of(self.tx, key, rows))
+            elif (tenant_id, item.study) in ruled:
+                decision = decided(self.tx, tenant_id, [(item.study, item.series, item.sop)])
+            taken_over = settle(self.tx, rows, decision, item.parent, self.tally)
             if taken_over is not None:
                 self.switched.append((tenant_id, item.parent.study_id, taken_over, item.incoming.received_at))
+            if len(rows) > 1 and item.study:
+                self._revise(item, rows)
+
+    def _revise(self, item: Item, rows: list[HeldRow]) -> None:
+        """Which version of an instance is current may have changed: so may rows that show what its header says."""
+        revised = self.revised.setdefault(item.incoming.tenant.id, {})
+        revised.setdefault(item.parent.study_id, set()).add(item.parent.series_id)
+        revised.setdefault(item.home.study_id, set()).update({row.home_id or item.parent.series_id for row in rows})
+
+    def _show(self) -> None:
+        """Rows about which something was said, or that show another version now, brought up to date behind the batch."""
+        for tenant_id, revised in self.revised.items():
+            shown.revise(self.tx, tenant_id, revised)
+        changed, people = self.parents.changed, self.parents.patients_changed
+        for tenant_id in {item.incoming.tenant.id for item in self.items} if changed or people else ():
+            of = {item.home.study_id for item in self.items if item.incoming.tenant.id == tenant_id}
+            of |= {item.parent.study_id for item in self.items if item.incoming.tenant.id == tenant_id}
+            studies = {study_id: series for study_id, series in changed.items() if study_id in of}
+            shown.settle(self.tx, tenant_id, studies, series=set[int]().union(*studies.values()), patients=people)
 
     # ------------------------------------------------------------ writing
 
     def _write(self) -> None:
-        own = ("id", "tenant_id", "series_id", "uid", "version", "current", "conflict", "reason", *INSTANCE_COLUMNS)
+        own = (
+            "id",
+            "tenant_id",
+            "series_id",
+            "uid",
+            "version",
+            "current",
+            "conflict",
+            "reason",
+            "home_id",
+            "described",
+        )
+        own = (*own, *INSTANCE_COLUMNS)
         rows: list[tuple[Any, ...]] = []
         names: tuple[str, ...] = ()
         for item in self.fresh:
@@ -229,7 +268,10 @@ class _Batch:
             names = tuple(columns)
             described = column_values(item.incoming.description.instance, INSTANCE_COLUMNS)
             head = (row.id, item.incoming.tenant.id, item.parent.series_id, item.sop, row.version)
-            rows.append((*head, int(row.current), int(row.conflict), row.reason, *described, *columns.values()))
+            usual = self.parents.series_described[item.home.series_id]
+            said = item.described if item.described != usual else None
+            standing = (int(row.current), int(row.conflict), row.reason, row.home_id, said)
+            rows.append((*head, *standing, *described, *columns.values()))
         if rows:
             marks = ", ".join("?" * len(rows[0]))
             self.tx.run_many(f"INSERT INTO instances({', '.join(own + names)}) VALUES ({marks})", rows)  # noqa: S608
@@ -255,7 +297,8 @@ class _Batch:
         one, row = item.incoming, item.row
         if row is None:
             raise RuntimeError("an object was left out of its batch")
-        if one.blob.object_id != row.object_id:
+        said = item.home.study_id in self.parents.changed or self.parents.is_said(item.home.study_id)
+        if one.blob.object_id != row.object_id or said:
             return Verdict(item.outcome, read_row(self.tx, one.tenant, row.id), item.replayed, self._others(item))
         held = _own_held(one, row.id, row.current, codes.decode(self.tx, row.reason))
         return Verdict(item.outcome, held, item.replayed, self._others(item))

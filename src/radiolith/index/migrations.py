@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from radiolith.index import schema
+from radiolith.index import descriptions, schema
 from radiolith.index.database import Database, open_database
 from radiolith.index.session import Reader, Writer
 from radiolith.model import BadInput, Failure, Unavailable
@@ -42,14 +42,15 @@ def _first(tx: Writer, random: Callable[[int], bytes]) -> None:
 def _sixth(tx: Writer, random: Callable[[int], bytes]) -> None:
     _added(6)(tx, random)
     tx.run(
-        "INSERT INTO study_patients(tenant_id, study_id, patient_id, first_key)"
-        " SELECT tenant_id, id, patient_id, first_key FROM studies WHERE patient_id IS NOT NULL"
+        "INSERT INTO study_patients(tenant_id, study_id, patient_id)"
+        " SELECT tenant_id, id, patient_id FROM studies WHERE patient_id IS NOT NULL"
     )
     # what was said before the last word is in the log alone until a rebuild
     tx.run(
         "INSERT INTO history(tenant_id, study, series, sop, at, fact, kind, op, value) SELECT tenant_id, study, series, sop, at,"
         " fact, CASE WHEN kind = 2 THEN 'current' WHEN value = '' THEN 'restore' ELSE 'reject' END, fact, value FROM decisions"
     )
+    descriptions.adopt(tx)
 
 
 STEPS: dict[int, Step] = {

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from radiolith.index.heldrows import JOINED, held_joined, tenant_uid
+from radiolith.index.heldrows import JOINED, Homes, held_joined, tenant_uid
 from radiolith.index.identities import IN_CHUNK
+from radiolith.index.instances import locate
 from radiolith.index.session import Reader, Writer
 from radiolith.index.uids import pack_uid, unpack_uid
 from radiolith.model import Held, Identity
@@ -177,7 +178,12 @@ def selected(
         if place.sop:
             sql, params = sql + " AND i.uid = ?", [*params, pack_uid(place.sop)]
         sql += " ORDER BY e.number IS NULL, e.number, e.id, i.number, i.id"
-        found.setdefault(place.study, {}).update(dict.fromkeys(row[0] for row in read.all(sql, params)))
+        ids = [row[0] for row in read.all(sql, params)]
+        if ids or rows[1] < 2**62:
+            found.setdefault(place.study, {}).update(dict.fromkeys(ids))
+            continue
+        for one in locate(read, tenant_id, place.study, place.series or None, place.sop or None):  # by an old name
+            found.setdefault(one.identity.study, {})[one.instance_id] = None
     return {study: list(ids) for study, ids in found.items() if ids}
 
 
@@ -301,7 +307,10 @@ def pending(read: Reader, transfer: Transfer, after: int, limit: int) -> tuple[l
         current |= chunk
         if chunk:
             sql = f"{JOINED} AND i.id IN ({', '.join('?' * len(chunk))})"
-            found = (held_joined(read, tenant, row) for row in read.all(sql, (transfer.tenant_id, *chunk.values())))
+            homes = Homes(read, transfer.tenant_id)
+            found = (
+                held_joined(read, tenant, row, homes) for row in read.all(sql, (transfer.tenant_id, *chunk.values()))
+            )
             helds |= {held.instance_id: held for held in found}
     sent = [(position, helds[current[one]]) for position, one in rows if current.get(one) in helds]
     there = {position for position, _ in sent}

@@ -1,8 +1,9 @@
 """Rows of patients, studies and series for a batch of objects.
 
-Owns: finding or making them, in one order of locks, and whose attributes they show. Must never: touch instances or counts
-but through the Tally. The columns of a row are those of its object with the smallest (received_at, object id); that key
-stays in the row as `first_key`, and a smaller one replaces the columns.
+Owns: finding or making them, in one order of locks, what they show of what was received, and where the words about a study place
+what arrives in it. Must never: touch instances or counts but through the Tally. The columns of a row are those of its object with
+the smallest (received_at, object id); that key stays in the row as `first_key`, and a smaller one replaces the columns. Where
+something was said about the rows, or another version is current, `shown` has the last word, behind the batch.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from radiolith.index import descriptions
 from radiolith.index.attributes import INSTANCE_COLUMNS, NO_NUMBER, PATIENT_COLUMNS, SERIES_COLUMNS, STUDY_COLUMNS
 from radiolith.index.counts import Tally, unlist_modalities
 from radiolith.index.current import POLICIES
+from radiolith.index.descriptions import NOBODY
 from radiolith.index.identities import HeldRow, Parent
 from radiolith.index.person import NameKind, write_names
+from radiolith.index.placing import note_moved, series_row, study_row
 from radiolith.index.session import Writer
 from radiolith.index.uids import pack_uid
+from radiolith.index.view import View
+from radiolith.index.words import Flag
 from radiolith.model import BadInput, Incoming, Outcome
 
 UID_MAX = 512  # characters; the standard has 64, and an index entry must fit a page of either database
@@ -34,7 +40,9 @@ class Item:
     series: bytes
     sop: bytes
     key: bytes  # received_at and object id: what decides whose attributes a row shows
-    parent: Parent = field(default_factory=lambda: Parent(0, 0))
+    home: Parent = field(default_factory=lambda: Parent(0, 0))  # as received
+    parent: Parent = field(default_factory=lambda: Parent(0, 0))  # as shown
+    described: int = 0  # row of `descriptions`
     row: HeldRow | None = None
     outcome: Outcome = Outcome.STORED
     replayed: bool = False
@@ -77,11 +85,38 @@ class Parents:
     def __init__(self, tx: Writer, tally: Tally, items: Sequence[Item]):
         self.tx, self.tally, self.items = tx, tally, items
         self.series_new: set[int] = set()
+        self.series_described: dict[int, int] = {}  # series row -> description of what names none of its own
+        self.studies_new: set[int] = set()
+        self.changed: dict[
+            int, set[int]
+        ] = {}  # studies about which something was said, and what else now shows their rows
+        self.patients_changed: set[int] = set()
+        self._homes: dict[int, int | None] = {}  # study row -> the patient its headers name
+        self._said: dict[int, int] = {}  # study row -> words.Flag
+        self._said_patients: set[int] = set()
 
     def make(self) -> set[int]:
         """Find or make all rows; returns the series made just now. The studies stay locked."""
-        self._series(self._studies(self._patients()))
+        self._describe()
+        patients = self._patients()
+        studies = self._studies(patients)
+        self._series(studies)
+        self._note_patients(studies, patients)
+        self._place()
         return self.series_new
+
+    def is_said(self, study_id: int) -> bool:
+        """Whether something was said about a study, so that its rows and headers may show it."""
+        return study_id in self._said
+
+    def _describe(self) -> None:
+        """The description of each object; those of a series are one, nearly always."""
+        known: dict[Any, int] = {}
+        for item in self.items:
+            key = item.incoming.tenant.id, descriptions.shape(item.incoming.description)
+            if key not in known:
+                known[key] = descriptions.number(self.tx, key[0], item.incoming.description)
+            item.described = known[key]
 
     def _patients(self) -> dict[tuple[Any, ...], int]:
         """Patient key -> row. Every object's patient gets a row, so that the set of patients depends on no order."""
@@ -104,10 +139,15 @@ class Parents:
             row = self._find_patient(key)
         if row is None:
             raise RuntimeError("a patient was neither found nor made")
+        if row[2]:
+            self._said_patients.add(row[0])
         if item.key < bytes(row[1]):
-            look = f"SELECT first_key, patient_name FROM patients WHERE id = ?{self.tx.lock_rows}"  # noqa: S608
-            before = self.tx.one(look, (row[0],))
+            # others may share the row's lock: `_find_patient`
+            lock = " FOR NO KEY UPDATE" if self.tx.lock_rows else ""
+            before = self.tx.one(f"SELECT first_key, patient_name FROM patients WHERE id = ?{lock}", (row[0],))  # noqa: S608
             if before is not None and item.key < bytes(before[0]):
+                if row[2]:
+                    self.patients_changed.add(row[0])
                 sets = ", ".join(f"{column} = ?" for column in PATIENT_COLUMNS)
                 sql = f"UPDATE patients SET first_key = ?, {sets} WHERE id = ?"  # noqa: S608
                 self.tx.run(sql, (item.key, *column_values(described, PATIENT_COLUMNS), row[0]))
@@ -115,13 +155,17 @@ class Parents:
         return row[0]
 
     def _find_patient(self, key: tuple[Any, ...]) -> Any:
+        """Row, first key and whether anything was said about it. Who says something locks the row against this: a study that
+        is made for a patient while that one is merged is either seen by the merge, or sees it."""
+        share = " FOR KEY SHARE OF p" if self.tx.lock_rows else ""
         if key[0] == "anchor":
             return self.tx.one(
-                "SELECT id, first_key FROM patients WHERE anchor = ? AND tenant_id = ?", (key[2], key[1])
+                f"SELECT p.id, p.first_key, p.words FROM patients p WHERE p.anchor = ? AND p.tenant_id = ?{share}",  # noqa: S608
+                (key[2], key[1]),
             )
         return self.tx.one(
-            "SELECT p.id, p.first_key FROM patient_identifiers i JOIN patients p ON p.id = i.patient_id"
-            " WHERE i.tenant_id = ? AND i.value = ? AND i.issuer = ?",
+            "SELECT p.id, p.first_key, p.words FROM patient_identifiers i JOIN patients p ON p.id = i.patient_id"  # noqa: S608
+            f" WHERE i.tenant_id = ? AND i.value = ? AND i.issuer = ?{share}",
             key[1:],
         )
 
@@ -155,6 +199,13 @@ class Parents:
             " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             [(tenant_id, *identifier, row_id) for identifier in claimed],
         )
+        value = described.get("patient_id")
+        if value and not fresh:
+            kinds = (described.get("issuer_type") or "", described.get("id_type") or "")
+            self.tx.run(
+                "UPDATE patient_identifiers SET issuer_type = ?, type = ? WHERE tenant_id = ? AND value = ? AND issuer = ?",
+                (*kinds, tenant_id, value, described.get("issuer_key") or ""),
+            )
 
     def _studies(self, patients: dict[tuple[Any, ...], int]) -> dict[tuple[int, bytes], int]:
         """(tenant, packed UID) -> row, locked from here to the end of the transaction."""
@@ -174,7 +225,7 @@ class Parents:
 
     def _study(self, key: tuple[int, bytes], item: Item, patient_id: int | None) -> int:
         look = (
-            "SELECT id, first_key, study_date, modalities, referring FROM studies"  # noqa: S608
+            "SELECT id, first_key, study_date, modalities, referring, words, patient_id, home_patient FROM studies"  # noqa: S608
             f" WHERE uid = ? AND tenant_id = ?{self.tx.lock_rows}"
         )
         values = column_values(item.incoming.description.study, STUDY_COLUMNS)
@@ -189,16 +240,25 @@ class Parents:
             )
             if made is not None:
                 self._write_referring(item, made[0], None)
+                self.studies_new.add(made[0])
                 return made[0]
             row = self.tx.one(look, (key[1], key[0]))
         if row is None:
             raise RuntimeError("a study was neither found nor made")
+        if row[5]:
+            self._said[row[0]] = row[5]
+        self._homes[row[0]] = row[7] or row[6]
+        if bytes(row[1]) == NOBODY:
+            self.studies_new.add(row[0])
         if item.key < bytes(row[1]):
+            if row[5]:
+                self.changed.setdefault(row[0], set())
             modalities = set(row[3].split("\\")) - {""}
             unlist_modalities(self.tx, (key[0], row[2], row[0]), modalities)
             sets = ", ".join(f"{column} = ?" for column in STUDY_COLUMNS)
-            sql = f"UPDATE studies SET first_key = ?, patient_id = ?, modalities = '', {sets} WHERE id = ?"  # noqa: S608
-            self.tx.run(sql, (item.key, patient_id, *values, row[0]))
+            mine = "" if row[5] else ", patient_id = ?, home_patient = NULL"
+            sql = f"UPDATE studies SET first_key = ?, modalities = ''{mine}, {sets} WHERE id = ?"  # noqa: S608
+            self.tx.run(sql, (item.key, *([patient_id] if mine else []), *values, row[0]))
             self._write_referring(item, row[0], row[4])
             self.tally.refresh(row[0])
         return row[0]
@@ -216,25 +276,34 @@ class Parents:
         rows = {key: self._one_series(key, best[key]) for key in sorted(best)}
         for item in self.items:
             study_id = studies[item.incoming.tenant.id, item.study]
-            item.parent = Parent(rows[study_id, item.series], study_id, counted=bool(item.study))
+            item.home = item.parent = Parent(rows[study_id, item.series], study_id, counted=bool(item.study))
 
     def _one_series(self, key: tuple[int, bytes], item: Item) -> int:
         """The study's lock makes this the only transaction that can be here."""
         described = item.incoming.description.series
         values = column_values(described, SERIES_COLUMNS)
-        row = self.tx.one("SELECT id, first_key, modality FROM series WHERE uid = ? AND study_id = ?", (key[1], key[0]))
+        row = self.tx.one(
+            "SELECT id, first_key, modality, described FROM series WHERE uid = ? AND study_id = ?", (key[1], key[0])
+        )
+        said = key[0] in self._said
         if row is None:
             columns, marks = ", ".join(SERIES_COLUMNS), ", ?" * len(SERIES_COLUMNS)
             made = self.tx.one(
-                f"INSERT INTO series(tenant_id, study_id, uid, first_key, classes, instances, rejected, size, {columns})"  # noqa: S608
-                f" VALUES (?, ?, ?, ?, '', 0, 0, 0{marks}) RETURNING id",
-                (item.incoming.tenant.id, *key, item.key, *values),
+                "INSERT INTO series(tenant_id, study_id, uid, first_key, classes, instances, rejected, size, described,"  # noqa: S608
+                f" {columns}) VALUES (?, ?, ?, ?, '', 0, 0, 0, ?{marks}) RETURNING id",
+                (item.incoming.tenant.id, *key, item.key, item.described, *values),
             )
             if made is None:
                 raise RuntimeError("a series was not made")
             self.series_new.add(made[0])
+            self.series_described[made[0]] = item.described
             self._write_requests(item, made[0])
+            if said:
+                self.changed.setdefault(key[0], set()).add(made[0])
             return made[0]
+        self.series_described[row[0]] = row[3] or item.described
+        if row[3] is None:  # made by a word
+            self.tx.run("UPDATE series SET described = ? WHERE id = ?", (item.described, row[0]))
         if item.key < bytes(row[1]):
             sets = ", ".join(f"{column} = ?" for column in SERIES_COLUMNS)
             self.tx.run(f"UPDATE series SET first_key = ?, {sets} WHERE id = ?", (item.key, *values, row[0]))  # noqa: S608
@@ -242,6 +311,8 @@ class Parents:
             self._write_requests(item, row[0])
             if item.study:
                 self.tally.refresh(key[0])
+            if said:
+                self.changed.setdefault(key[0], set()).add(row[0])
         return row[0]
 
     def _write_requests(self, item: Item, series_id: int) -> None:
@@ -250,3 +321,39 @@ class Parents:
             "INSERT INTO series_requests(series_id, item, tenant_id, step, procedure, accession) VALUES (?, ?, ?, ?, ?, ?)",
             [(series_id, number, item.incoming.tenant.id, *request) for number, request in enumerate(requests)],
         )
+
+    # ------------------------------------------------------------ what was said before
+
+    def _note_patients(self, studies: dict[tuple[int, bytes], int], patients: dict[tuple[Any, ...], int]) -> None:
+        """Which patients the headers of each study name; studies of patients about which something was said follow it."""
+        pairs: dict[tuple[int, int], int] = {}
+        for item in self.items:
+            if item.study:
+                tenant_id = item.incoming.tenant.id
+                pairs[studies[tenant_id, item.study], patients[_patient_key(item)]] = tenant_id
+        new = [(pair, tenant_id) for pair, tenant_id in sorted(pairs.items()) if self._homes.get(pair[0]) != pair[1]]
+        self.tx.run_many(
+            "INSERT INTO study_patients(tenant_id, study_id, patient_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            [(tenant_id, *pair) for pair, tenant_id in new],
+        )
+        for study_id, patient_id in pairs:
+            if patient_id in self._said_patients and study_id in self.studies_new:
+                self.changed.setdefault(study_id, set())
+
+    def _place(self) -> None:
+        """Where the words about a study place what arrives in it."""
+        views: dict[int, View] = {}
+        for item in self.items:
+            if not item.study or not self._said.get(item.home.study_id, 0) & Flag.PLACED:
+                continue
+            tenant_id = item.incoming.tenant.id
+            view = views.get(tenant_id) or views.setdefault(tenant_id, View(self.tx, tenant_id))
+            study, series = view.place(item.study, item.series, item.sop).place
+            if (study, series) == (item.study, item.series):
+                continue
+            study_id = study_row(self.tx, tenant_id, study, Flag.SAID | Flag.PLACED)
+            series_id = series_row(self.tx, tenant_id, study_id, series)
+            item.parent = Parent(series_id, study_id)
+            note_moved(self.tx, tenant_id, item.home.series_id, series_id)
+            self.changed.setdefault(study_id, set()).add(series_id)
+            self.changed.setdefault(item.home.study_id, set())

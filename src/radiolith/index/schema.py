@@ -215,7 +215,7 @@ TABLES = (
     _table(
         "operations",
         "tenant_id int!, op blob!, at int!, fact blob!, undone int!, undone_at int!, undone_fact blob!, kind text!,"
-        " by_name text!, why text!, reason text!, summary text!",
+        " by_name text!, why text!, reason text!, origin text, summary text!",
         "tenant_id op",
         since=6,
     ),
@@ -228,13 +228,12 @@ TABLES = (
     ),
     # corrections of headers by their digest, as JSON; shared by all series they apply to
     _table("overlays", "tenant_id int!, digest blob!, body text!", "tenant_id digest", since=6),
+    # what headers say of patient, study and series, as JSON; one row for all objects that say the same
+    _table("descriptions", "id id, tenant_id int!, digest blob!, body text!", since=6),
+    # series as received whose instances are shown in other series; overlay: the corrections of their headers there
+    _table("moved", "home_id int!, series_id int!, tenant_id int!, overlay blob", "home_id series_id", since=6),
     # every patient that the headers of a study name; more than one is a case for a person
-    _table(
-        "study_patients",
-        "tenant_id int!, study_id int!, patient_id int!, first_key blob!",
-        "study_id patient_id",
-        since=6,
-    ),
+    _table("study_patients", "tenant_id int!, study_id int!, patient_id int!", "study_id patient_id", since=6),
     # names under which a study is found though it shows others now; kind: study_names.Kind
     _table(
         "study_names",
@@ -270,12 +269,12 @@ TABLES = (
 ADDED = (
     # series row of the identity an instance was received under, where that is not the series it is shown in
     Added("instances", "home_id int", since=6),
-    # columns of a later version's header, as JSON: those of the rows above are of the current version
-    Added("instances", "described text", since=6),
-    # the columns as received, as JSON, where a row shows corrections
-    Added("patients", "base text", since=6),
-    Added("studies", "base text", since=6),
-    Added("series", "base text", since=6),
+    # row of `descriptions`; of an instance only where it is not that of the series it was received in
+    Added("series", "described int", since=6),
+    Added("instances", "described int", since=6),
+    # what was said about them, themselves or below: words.Flag
+    Added("patients", "words int", since=6),
+    Added("studies", "words int", since=6),
     # the patient that the headers name, where the study is shown under another one
     Added("studies", "home_patient int", since=6),
     # digest of the corrections of this series' headers
@@ -335,6 +334,8 @@ INDICES = (
     Index(
         "instances_versions", "instances", ("tenant_id", "uid"), where="version > 0 AND encoding_of IS NULL", since=6
     ),
+    Index("descriptions_digest", "descriptions", ("digest", "tenant_id"), unique=True, since=6),
+    Index("moved_series", "moved", ("series_id",), since=6),
     Index("words_op", "words", ("tenant_id", "op"), since=6),
     Index("words_target", "words", ("tenant_id", "target"), where="target <> {empty}", since=6),
     Index(
