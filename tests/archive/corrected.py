@@ -185,6 +185,9 @@ async def singly(graph: Graph, folder: Path) -> Given:
         reply = await web.get(path, accept=f"application/dicom{ANY}")
         known = None if "deflated" in kind else str(len(reply.body))
         assert reply.status == 200 and reply.headers.get("content-length") == known
+        parts = await web.get(path, accept=f'multipart/related; type="application/dicom"{ANY}')
+        assert [body for _, body in parts.parts] == [reply.body]
+        assert parts.headers.get("content-length") in (None, str(len(parts.body)))
         found.append(reply.body)
     return _files(found)
 

@@ -130,8 +130,11 @@ async def _opened(call: Call, helds: Sequence[Held], wanted: tuple[str, ...]) ->
 
 def _known_size(call: Call, helds: Sequence[Held], wanted: tuple[str, ...], boundary: str) -> int | None:
     """Bytes of the answer, where every object goes as it is stored: then the server need not cut it into chunks, which
-    costs a copy of all of it, and the client can show how far it is. None where only sending will tell."""
-    if len(helds) > SIZED_MAX or any(_syntaxes(held, wanted) != (AS_STORED,) for held in helds):
+    costs a copy of all of it, and the client can show how far it is. None where only sending will tell, as of corrected
+    headers."""
+    if len(helds) > SIZED_MAX or any(
+        held.overlay is not None or _syntaxes(held, wanted) != (AS_STORED,) for held in helds
+    ):
         return None
     writer, total = Writer(boundary), 0
     for held in helds:
