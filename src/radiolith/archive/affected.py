@@ -6,13 +6,14 @@ Raises NotFound in words a person can act on. Limits: MOVED instances of one ope
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from radiolith.archive.operations import Deed, Operation, Plan, slices
 from radiolith.archive.subjects import PatientKey, Subject, checked, home_of, of_instance, of_series, of_study
 from radiolith.index import instances, persons, told
+from radiolith.index.person import name_keys
 from radiolith.index.persons import Person
 from radiolith.index.session import Reader
 from radiolith.model import BadInput, Held, Level, LimitExceeded, NotFound
@@ -197,14 +198,17 @@ def key_of(person: Person | None) -> str:
     return str(PatientKey(person.value, person.issuer, person.study)) if person else "of nobody"
 
 
-_TRAITS: Mapping[str, Callable[[Person], object]] = {
-    "name": lambda one: one.name, "birth date": lambda one: one.birth_date, "sex": lambda one: one.sex,
-}  # fmt: skip
-
-
 def doubts(read: Reader, one: Person | None, other: Person | None) -> tuple[str, ...]:
     """What speaks against the two being one person, without saying who they are."""
     if one is None or other is None:
         return ()
-    differ = [word for word, of in _TRAITS.items() if of(one) and of(other) and of(one) != of(other)]
+    differ = [
+        word
+        for word, mine, yours in (
+            ("name", name_keys(one.name), name_keys(other.name)),
+            ("birth date", {one.birth_date} - {None}, {other.birth_date} - {None}),
+            ("sex", {one.sex} - {""}, {other.sex} - {""}),
+        )
+        if mine and yours and not mine & yours
+    ]
     return (f"{' and '.join(differ)} of the two patients differ",) if differ else ()

@@ -22,7 +22,7 @@ from radiolith.archive.difference import compared
 from radiolith.archive.operations import Change, op_bytes
 from radiolith.archive.ports import Stream
 from radiolith.archive.subjects import PatientKey, home_of
-from radiolith.index import instances, told
+from radiolith.index import instances, persons, told
 from radiolith.index.session import Reader
 from radiolith.model import BadInput, Held, NotFound, Principal
 from radiolith.trust.access import Action, allows, require
@@ -65,7 +65,8 @@ class History:
             shown = shown_study(read, tenant, study).uid
             names = list(dict.fromkeys([shown, *_homes(read, tenant, shown)]))
             found = [account.received(one) for one in told.receptions(read, tenant, shown)]
-            found += account.operations(read, tenant, told.words_about(read, tenant, names, WORDS), full=full)
+            words = told.words_about(read, tenant, names, WORDS) + _about_patient(read, tenant, shown)
+            found += account.operations(read, tenant, words, full=full)
             for name in names:
                 found += account.decided(told.events(read, tenant, name, "", "", WORDS))
             return shown, account.in_order(found)
@@ -217,3 +218,11 @@ def _homes(read: Reader, tenant: int, study: str) -> list[str]:
     """Studies, as received, of which something is shown in this one."""
     found = instances.locate(read, tenant, study, include_rejected=True)
     return sorted({held.home.study for held in found if held.home is not None})
+
+
+def _about_patient(read: Reader, tenant: int, study: str) -> list[told.Word]:
+    """What was said about the patient a study is shown under, and about those that are shown as that one."""
+    person = persons.of_study(read, tenant, study)
+    if person is None or not person.value:
+        return []
+    return told.words_about_patient(read, tenant, person.value, person.issuer, WORDS)

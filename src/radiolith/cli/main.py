@@ -9,17 +9,21 @@ import typer
 
 from radiolith import __version__
 from radiolith.cli import (
+    amend,
     associations,
     changes,
     check,
     conformance,
     console,
     demo,
+    desk,
     devices,
     export,
+    history,
     init,
     logs,
     outbox,
+    patients,
     peer,
     quarantine,
     query,
@@ -66,6 +70,10 @@ app.add_typer(peer.app, name="peer")
 app.add_typer(token.app, name="token")
 app.add_typer(user.app, name="user")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(amend.app, name="amend")
+app.add_typer(history.app, name="history")
+app.add_typer(patients.app, name="patients")
+app.add_typer(desk.app, name="desk")
 
 
 def _version(wanted: bool) -> None:
