@@ -21,6 +21,7 @@ from radiolith.cli import (
     export,
     history,
     init,
+    label,
     logs,
     outbox,
     patients,
@@ -69,6 +70,7 @@ app.add_typer(webhook.app, name="webhook")
 app.add_typer(peer.app, name="peer")
 app.add_typer(token.app, name="token")
 app.add_typer(user.app, name="user")
+app.add_typer(label.app, name="label")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(amend.app, name="amend")
 app.add_typer(history.app, name="history")

@@ -60,6 +60,7 @@ FIELDS = (
     Field("id", 0x00100020, "patient_id"),
     Field("accession", 0x00080050, "accession"),
     Field("modality", 0x00080061, "modality"),
+    Field("label", rows.STUDY_LABELS, "label"),
 )
 
 

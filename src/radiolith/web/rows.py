@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from radiolith.model import Row
 
 STUDY, SERIES, SOP = 0x0020000D, 0x0020000E, 0x00080018
+STUDY_LABELS = 0x77771002  # in the private block of the archive (docs/labels.md)
 STUDY_COLUMNS: tuple[int, ...] = (
     0x00080020, 0x00080030, 0x00080050, 0x00080061, 0x00080090, 0x00081030, 0x00100010, 0x00100020, 0x00100030,
-    0x00100040, 0x00201206, 0x00201208,
+    0x00100040, 0x00201206, 0x00201208, STUDY_LABELS,
 )  # fmt: skip
 """What the study list shows beside the UID."""
 SERIES_COLUMNS: tuple[int, ...] = (0x00080060, 0x0008103E, 0x00200011, 0x00201209)
@@ -74,6 +75,7 @@ class StudyLine:
     referrer: str
     series: int
     instances: int
+    labels: tuple[str, ...] = ()
 
     @staticmethod
     def of(row: Row) -> StudyLine:
@@ -91,6 +93,7 @@ class StudyLine:
             referrer=person(text(row, 0x00080090)),
             series=number(row, 0x00201206),
             instances=number(row, 0x00201208),
+            labels=tuple(label for label in text(row, STUDY_LABELS).split("\\") if label),
         )
 
 

@@ -24,6 +24,7 @@ _WORDS: dict[str, tuple[str, str, str]] = {
     "date": ("Date", "Datum", "Date"),
     "description": ("Description", "Beschreibung", "Description"),
     "modality": ("Modality", "Modalität", "Modalité"),
+    "label": ("Label", "Etikett", "Étiquette"),
     "accession": ("Accession", "Auftragsnummer", "N° d'examen"),
     "referrer": ("Referring physician", "Zuweiser", "Médecin demandeur"),
     "from": ("From", "Von", "Du"),
