@@ -9,6 +9,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -19,10 +20,13 @@ from radiolith.dicom.part10 import file_meta
 from radiolith.model import Held, Receipt
 from tests.archive.homes import STOW, opened, principal
 from tests.archive.objects import EXPLICIT, IMPLICIT, RAW, Made, _element
+from tests.dicom.amending import name, overlay, step
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 OUTER, INNER = "00091001", "0040A730/1/0040A730/1/00420011"
 """Paths of the two values: private, and inside two sequences."""
+
+CORRECTED = overlay(step(name("Corrected^Value")))
 
 _PIECE = 1 << 20
 _UNDEFINED = 0xFFFFFFFF
@@ -112,7 +116,16 @@ async def _measured(home: Path) -> dict[str, object]:
             found[path] = [stream.size, await digest_of(stream)]
         recoded = await retrieve.part10(held, (IMPLICIT,))
         found["recoded"] = sum([len(piece) async for piece in recoded.chunks()])
-        return {**found, "growth": _peak() - before}
+        found["growth"] = _peak() - before
+        _forget_peak()
+        before = _peak()
+        corrected = replace(held, overlay=CORRECTED)
+        stream = await retrieve.part10(corrected)
+        found["corrected"] = [stream.size, sum([len(piece) async for piece in stream.chunks()])]
+        found["corrected json"] = b"".join([p async for p in retrieve.metadata_pieces(corrected, "/")]).decode()
+        value = await retrieve.bulkdata(corrected, OUTER)
+        found["corrected value"] = [value.size, await digest_of(value)]
+        return {**found, "corrected growth": _peak() - before}
 
 
 if __name__ == "__main__":

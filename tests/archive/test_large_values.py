@@ -55,7 +55,13 @@ def test_a_value_of_300_mib_costs_no_memory(tmp_path: Path) -> None:
     assert found[OUTER] == [LARGE, digest(pattern(LARGE))]
     assert found[INNER] == [NESTED, digest(pattern(NESTED))]
     assert LARGE + NESTED < found["recoded"] < LARGE + NESTED + 2000
+    size, sent = found["corrected"]
+    assert size == sent and LARGE + NESTED < sent < LARGE + NESTED + 2000
+    corrected = orjson.loads(found["corrected json"])
+    assert corrected["00100010"]["Value"] == [{"Alphabetic": "Corrected^Value"}] and "04000561" in corrected
+    assert found["corrected value"] == found[OUTER]
     assert found["growth"] < GROWTH, f"grew by {found['growth'] >> 20} MiB"
+    assert found["corrected growth"] < GROWTH, f"grew by {found['corrected growth'] >> 20} MiB"
 
 
 # ---------------------------------------------------------------- over the web, in every encoding
