@@ -92,6 +92,7 @@ class Parents:
         ] = {}  # studies about which something was said, and what else now shows their rows
         self.patients_changed: set[int] = set()
         self._homes: dict[int, int | None] = {}  # study row -> the patient its headers name
+        self._replaced: set[int] = set()  # studies that show another object's columns
         self._said: dict[int, int] = {}  # study row -> words.Flag
         self._said_patients: set[int] = set()
 
@@ -251,6 +252,7 @@ class Parents:
         if bytes(row[1]) == NOBODY:
             self.studies_new.add(row[0])
         if item.key < bytes(row[1]):
+            self._replaced.add(row[0])
             if row[5]:
                 self.changed.setdefault(row[0], set())
             modalities = set(row[3].split("\\")) - {""}
@@ -337,7 +339,7 @@ class Parents:
             [(tenant_id, *pair) for pair, tenant_id in new],
         )
         for study_id, patient_id in pairs:
-            if patient_id in self._said_patients and study_id in self.studies_new:
+            if patient_id in self._said_patients and study_id in self.studies_new | self._replaced:
                 self.changed.setdefault(study_id, set())
 
     def _place(self) -> None:
