@@ -235,6 +235,7 @@ def ordered(tx: Writer, wish: Wish, study: str, ids: Sequence[int]) -> list[int]
     made = outbox.put(tx, replace(wish, study=study), ids)
     if made:
         purpose = {Why.PERSON: "ordered", Why.RULE: f"rule {wish.ordered_by}", Why.MOVE: f"C-MOVE of {wish.ordered_by}"}
+        purpose |= {Why.NOTE: f"note of {wish.ordered_by}"}
         event = AuditEvent(
             wish.at, wish.tenant_id, wish.principal, "send", study, purpose[wish.why], count=len(ids), detail=wish.peer
         )

@@ -155,7 +155,7 @@ def cancel(context: typer.Context, id: Id, as_json: options.AsJson = False) -> N
 
 
 def _why(transfer: Transfer) -> str:
-    word = {"RULE": "rule ", "MOVE": "C-MOVE of "}.get(transfer.why.name, "")
+    word = {"RULE": "rule ", "MOVE": "C-MOVE of ", "NOTE": "note of "}.get(transfer.why.name, "")
     return f"{word}{transfer.ordered_by}"
 
 

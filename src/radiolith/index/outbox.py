@@ -3,9 +3,10 @@
 Owns: the tables `transfers` and `transfer_items`. Must never: send, decide what a status means, or wait.
 
 A transfer names its instances by identity: an item holds the row of one version, and what is sent is the version that is
-current then; what was rejected meanwhile is not sent. An item is marked when the peer has answered for it, so whoever goes
-on after a crash sends only what has no mark. The rows are working state like sessions, no facts: after a rebuild the outbox
-is empty. Limits: ITEMS a transfer (an order of more becomes several); ended ones are kept KEEP, failed ones KEEP_FAILED.
+current then; what was rejected meanwhile is not sent, and a note does not list what is rejected no more. An item is marked when
+the peer has answered for it, so whoever goes on after a crash sends only what has no mark. The rows are working state like
+sessions, no facts: after a rebuild the outbox is empty. Limits: ITEMS a transfer (an order of more becomes several); ended ones
+are kept KEEP, failed ones KEEP_FAILED.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ ITEMS = 10_000  # instances of a transfer: a commitment request names them all i
 KEEP = 30 * 86_400 * 1_000_000  # microseconds a delivered or cancelled transfer is listed
 KEEP_FAILED = 365 * 86_400 * 1_000_000  # and a failed one: somebody has to see it
 SAID_MAX = 500  # characters of a reason
+REJECTION, RESTORATION = "rejection", "restoration"  # who has ordered a note
 
 
 class State(IntEnum):
@@ -56,6 +58,7 @@ class Why(IntEnum):
     PERSON = 0
     RULE = 1
     MOVE = 2  # a C-MOVE
+    NOTE = 3  # what goes is not the instances but a note that they are rejected, or restored: `ordered_by` says which
 
 
 class Priority(IntEnum):
@@ -294,6 +297,7 @@ def pending(read: Reader, transfer: Transfer, after: int, limit: int) -> tuple[l
         " ORDER BY position LIMIT ?",
         (transfer.id, after, int(ItemState.WAITING), limit),
     )
+    rejected = "> 0" if transfer.why is Why.NOTE and transfer.ordered_by == REJECTION else "= 0"
     current: dict[int, int] = {}
     helds: dict[int, Held] = {}
     tenant = tenant_uid(read, transfer.tenant_id)
@@ -301,7 +305,7 @@ def pending(read: Reader, transfer: Transfer, after: int, limit: int) -> tuple[l
         ids = [row[1] for row in rows[start : start + IN_CHUNK]]
         sql = (
             "SELECT o.id, i.id FROM instances o CROSS JOIN instances i WHERE i.uid = o.uid AND i.series_id = o.series_id"  # noqa: S608
-            f" AND i.current = 1 AND i.reason = 0 AND o.id IN ({', '.join('?' * len(ids))})"
+            f" AND i.current = 1 AND i.reason {rejected} AND o.id IN ({', '.join('?' * len(ids))})"
         )
         chunk = {row[0]: row[1] for row in read.all(sql, ids)}
         current |= chunk

@@ -257,6 +257,8 @@ TABLES = (
     ),
     # how far the filling in of such an attribute has come, by rows of `instances`; state: 0 under way, 1 done
     _table("extra_fills", "attribute text!, done_row int!, last_row int!, state int!, at int!", "attribute", since=6),
+    # peers that got something of a study from us; study: as it was shown then
+    _table("copies", "tenant_id int!, study blob!, peer text!, at int!", "tenant_id study peer", since=6),
     # batches that a webhook could not be given; state: 0 to be tried again, 1 given up; first, last: numbers of changes
     _table(
         "deliveries",
@@ -330,6 +332,7 @@ INDICES = (
     Index("reports_due", "peer_reports", ("next_at",), where="state = 0", since=5),
     Index("reports_ended", "peer_reports", ("ended_at",), where="state > 0", since=5),
     Index("reports_listed", "peer_reports", ("tenant_id", "id"), since=5),
+    Index("patients_state", "patients", ("tenant_id", "state", "id"), where="state <> 0", since=6),
     Index("instances_home", "instances", ("home_id",), where="home_id IS NOT NULL", since=6),
     Index(
         "instances_versions", "instances", ("tenant_id", "uid"), where="version > 0 AND encoding_of IS NULL", since=6

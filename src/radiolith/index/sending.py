@@ -10,7 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from radiolith.index.outbox import COLUMNS, KEEP, KEEP_FAILED, ItemState, Mark, State, Transfer, clipped, transfer_of
+from radiolith.index import copies
+from radiolith.index.outbox import (
+    COLUMNS,
+    KEEP,
+    KEEP_FAILED,
+    ItemState,
+    Mark,
+    State,
+    Transfer,
+    Why,
+    clipped,
+    transfer_of,
+)
 from radiolith.index.session import Writer
 from radiolith.index.uids import pack_uid
 
@@ -78,6 +90,8 @@ def mark(tx: Writer, claimed: Transfer, marks: Sequence[Mark], now: int, until: 
         f" attempts = CASE WHEN ? > 0 THEN 1 ELSE attempts END WHERE id = ? RETURNING {COLUMNS}",
         (sent, refused, gone, sent, mine.id),
     )
+    if sent and mine.why is not Why.NOTE:
+        copies.note(tx, mine.tenant_id, mine.study, mine.peer, now)
     return transfer_of(row) if row else None
 
 

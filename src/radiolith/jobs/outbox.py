@@ -22,7 +22,7 @@ from radiolith.archive.outbox import Delivery, Result
 from radiolith.index import accounts, heldrows, outbox, sending
 from radiolith.index.accounts import Peer
 from radiolith.index.database import Database
-from radiolith.index.outbox import ItemState, Mark, State, Transfer
+from radiolith.index.outbox import ItemState, Mark, State, Transfer, Why
 from radiolith.index.session import Reader, Writer
 from radiolith.jobs.outcomes import Interruption, standing
 from radiolith.model import Failure, Held, Principal, Tenant
@@ -250,7 +250,7 @@ class Sender:
         claimed = sent.claimed
         if sent.later:
             await self._failed(claimed, sent.later)
-        elif claimed.delivered and sent.peer.more.get("commitment"):
+        elif claimed.delivered and sent.peer.more.get("commitment") and claimed.why is not Why.NOTE:
             await self._ask(claimed, sent.peer)
         elif claimed.failed:
             await self._leave(claimed, State.FAILED, sent.refusal or claimed.said)

@@ -50,7 +50,7 @@ class TransferOut(BaseModel):
     id: int
     peer: str
     study: str
-    why: str = Field(description="'person', 'rule' or 'move' (a C-MOVE).")
+    why: str = Field(description="'person', 'rule', 'move' (a C-MOVE) or 'note' (of a rejection).")
     ordered_by: str = Field(description="Name of the person or rule, AE title of who asked by C-MOVE.")
     priority: str
     transfer_syntax: str
