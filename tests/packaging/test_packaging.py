@@ -138,7 +138,7 @@ def test_the_bundle_installs_and_serves_without_a_network(project: Path, tmp_pat
     assert f"radiolith {__version__}" in done.stdout
     with serving(target / "bin" / "radiolith", tmp_path / "home") as address:
         assert urllib.request.urlopen(address, timeout=30).status == 200
-    (folder / "requirements.txt").open("a").write("# altered\n")
+    (folder / "requirements.txt").write_text("# altered\n")
     again = subprocess.run(command, capture_output=True, text=True, env=quiet)
     assert again.returncode == 1 and "damaged" in again.stderr
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from radiolith.index import accounts, outbox, peer_reports
+from radiolith.index import accounts, deliveries, outbox, peer_reports
 from radiolith.index.outbox import Lag
 from radiolith.index.session import Reader
 from radiolith.metrics import Asked
@@ -21,12 +21,14 @@ SHOWN = 3  # destinations named in one sentence
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """`peers`: names known here. `waiting`, `given_up`: reports to peers (storage commitment, availability)."""
+    """`peers`: names known here. `waiting`, `given_up`: reports to peers (storage commitment, availability). `untold`: batches of
+    events given up, by webhook."""
 
     peers: frozenset[str]
     lags: tuple[Lag, ...]
     waiting: int
     given_up: int
+    untold: Mapping[str, int]
 
     def reasons(self) -> list[str]:
         """A sentence for each thing that does not go on by itself, with what to do next."""
@@ -47,6 +49,12 @@ class Backlog:
             found.append(
                 f"{self.given_up} {'report' if self.given_up == 1 else 'reports'} to peers given up: see why with radiolith peer"
                 " reports, then radiolith peer again ID, or radiolith peer drop ID"
+            )
+        if self.untold:
+            name, count = max(self.untold.items(), key=lambda one: one[1])
+            found.append(
+                f"events for webhook '{name}' given up ({count} {'batch' if count == 1 else 'batches'}): see why with radiolith"
+                f" webhook deliveries {name}, then radiolith webhook again {name}"
             )
         return found
 
@@ -89,7 +97,8 @@ _REPORTS = {
 def look(read: Reader, tenant_id: int) -> Backlog:
     waiting, given_up = peer_reports.counts(read, tenant_id)
     known = frozenset(peer.name for peer in accounts.peers(read, tenant_id))
-    return Backlog(known, tuple(outbox.lags(read, tenant_id)), waiting, given_up)
+    untold = deliveries.given_up(read, tenant_id)
+    return Backlog(known, tuple(outbox.lags(read, tenant_id)), waiting, given_up, untold)
 
 
 def _figures(lag: Lag, now: int) -> dict[str, int]:

@@ -18,9 +18,11 @@ def section(declared: Declared) -> Section:
         ("port", "address", "protocol", "direction"),
         [
             (settings.http.port, settings.http.host, "HTTP: DICOMweb and pages", "in"),
+            (settings.metrics.port or "`metrics.port`", settings.metrics.host, "HTTP: metrics and health alone", "in"),
             (settings.dimse.port, settings.dimse.host, "DICOM upper layer", "in"),
             (settings.dimse.tls_port or "`dimse.tls_port`", settings.dimse.host, "DICOM upper layer over TLS", "in"),
             ("of the peer", "of the peer", "DICOM upper layer", "out"),
+            ("of the webhook", "of the webhook", "HTTP over TLS: what has happened", "out"),
         ],
     )
     suites = ", ".join(f"`{suite}`" for suite in SUITES)
