@@ -87,6 +87,7 @@ async def test_every_event_says_what_it_is_about(feed: Feed) -> None:
         done = tx.all("SELECT id FROM completions")[0][0]
         record(tx, [(1, ChangeKind.COMPLETE, study, done, 5), (1, ChangeKind.AMENDED, study, 0, 6)])
         record(tx, [(1, ChangeKind.PATIENT, 0, patient, 7), (1, ChangeKind.STORED, 0, 999_999, 8)])
+        record(tx, [(1, ChangeKind.LABELLED, study, 0, 9), (1, ChangeKind.LABELLED, 0, patient, 9)])
     answer = await feed.verb.after(READER, Ask())
     told = [event.document() for event in answer.events]
     place = {"study": "1.2", "series": "1.2.3", "instance": "1.2.3.4"}
@@ -100,6 +101,8 @@ async def test_every_event_says_what_it_is_about(feed: Feed) -> None:
         ("study.amended", {"study": "1.2"}),
         ("patient.changed", {"patient": {"id": identifier or "", "issuer": issuer or ""}}),
         ("instance.stored", gone),
+        ("labels.changed", {"study": "1.2"}),
+        ("labels.changed", {"patient": {"id": identifier or "", "issuer": issuer or ""}}),
     ]
     rest = [{key: one[key] for key in one if key not in ("number", "cursor", "kind", "at")} for one in told]
     assert [(one["kind"], about) for one, about in zip(told, rest, strict=True)] == expected

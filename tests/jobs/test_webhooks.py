@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from radiolith.archive import backlog
 from radiolith.archive.webhooks import Webhook, webhook_of
 from radiolith.client import Forged, Receiver
 from radiolith.index import changes, deliveries, facts, registry
@@ -219,6 +220,9 @@ async def test_after_three_days_it_is_given_up_and_the_next_goes_on(site: Site) 
         (State.GIVEN_UP, "answered 503", 2),
         (State.GIVEN_UP, "answered 503", 1),
     ]
+    with site.database.read() as read:
+        (reason,) = backlog.look(read, TENANT.id).reasons()
+    assert "webhook again ris" in reason and "2 batches" in reason
     site.happen(1)
     site.answer = lambda: ""
     site.posted.clear()

@@ -35,7 +35,7 @@ KINDS: dict[ChangeKind, str] = {
     ChangeKind.COMPLETE: "study.complete",
     ChangeKind.AMENDED: "study.amended",
     ChangeKind.PLACED: "study.placed",
-    ChangeKind.LABELLED: "study.labelled",
+    ChangeKind.LABELLED: "labels.changed",
     ChangeKind.PATIENT: "patient.changed",
 }
 """What a follower reads; docs/changes.md says what each means."""
@@ -76,7 +76,7 @@ class Event:
             made |= {"study": about.study, "series": about.series, "instance": about.sop}
         elif about.change.kind in OF_QUARANTINE:
             made |= {"quarantined": about.quarantined}
-        elif about.change.kind is ChangeKind.PATIENT:
+        elif events.is_of_patient(about.change):
             made |= {"patient": {"id": about.patient[0], "issuer": about.patient[1]} if about.patient else None}
         else:
             made |= {"study": about.study}

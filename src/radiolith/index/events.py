@@ -42,6 +42,11 @@ class Named:
     instances: int = 0  # new ones of this round
 
 
+def is_of_patient(change: Change) -> bool:
+    """Labels are of a patient where the change names no study."""
+    return change.kind is ChangeKind.PATIENT or (change.kind is ChangeKind.LABELLED and not change.study_id)
+
+
 def named(read: Reader, changes: Sequence[Change]) -> list[Named]:
     """The same changes in the same order."""
     instances = _rows(
@@ -68,7 +73,7 @@ def named(read: Reader, changes: Sequence[Change]) -> list[Named]:
     patients = _rows(
         read,
         "SELECT id, patient_id, issuer FROM patients WHERE id IN",
-        (one.instance_id for one in changes if one.kind is ChangeKind.PATIENT),
+        (one.instance_id for one in changes if is_of_patient(one)),
     )
 
     def of(one: Change) -> Named:
@@ -81,7 +86,7 @@ def named(read: Reader, changes: Sequence[Change]) -> list[Named]:
         if one.kind in OF_QUARANTINE:
             found = quarantined.get(one.instance_id)
             return Named(one, quarantined=bytes(found[0]).hex() if found else "")
-        if one.kind is ChangeKind.PATIENT:
+        if is_of_patient(one):
             patient = patients.get(one.instance_id)
             return Named(one, patient=(patient[0] or "", patient[1] or "") if patient else None)
         uid = studies.get(one.study_id)
