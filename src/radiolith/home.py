@@ -186,11 +186,14 @@ class Home:
         with self.graph.database.read() as read:
             return migrations.epoch(read)
 
-    def import_paths(self, paths: list[Path], progress: media.Progress = lambda _: None) -> media.ImportSummary:
+    def import_paths(
+        self, paths: list[Path], progress: media.Progress = lambda _: None, *, domain: str = ""
+    ) -> media.ImportSummary:
+        """`domain`: whose patient IDs these are, where the headers do not say."""
         self._recover()
         journal = media.Journal(self.settings.home / "imports" / self._epoch())
         try:
-            importer = media.Importer(self.archive.ingest, self.principal, journal, progress)
+            importer = media.Importer(self.archive.ingest, self.principal, journal, progress, domain=domain)
             return self.run(importer.run(paths))
         finally:
             journal.close()

@@ -141,6 +141,17 @@ class Versions:
 
 
 @dataclass(frozen=True, slots=True)
+class Patients:
+    domains: dict[str, str] = field(
+        default_factory=dict[str, str],
+        metadata={
+            "why": "Whose patient IDs a sender uses where its headers do not say (AE title, or user or token name): NAME ="
+            " 'praxis-meier'. 'inbox:NAME' and 'medium:NAME' are those of strangers: the desk lists them. Variable: A=x,B=y."
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Amend:
     system: str = _setting(
         "RADIOLITH",
@@ -175,6 +186,7 @@ class Settings:
     keys: Keys = field(default_factory=Keys)
     limits: Limits = field(default_factory=Limits)
     versions: Versions = field(default_factory=Versions)
+    patients: Patients = field(default_factory=Patients)
     amend: Amend = field(default_factory=Amend)
     index: Index = field(default_factory=Index)
     log: Log = field(default_factory=Log)

@@ -65,8 +65,11 @@ class Ingest:
         self._unmade = BUFFERS  # made when first needed: an idle process holds none
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def begin(self, principal: Principal, source: Source, *, transfer_syntax: str | None = None) -> Intake:
-        """Start to receive one object. `transfer_syntax` says that a bare dataset follows (C-STORE); None sniffs.
+    def begin(
+        self, principal: Principal, source: Source, *, transfer_syntax: str | None = None, domain: str = ""
+    ) -> Intake:
+        """Start to receive one object. `transfer_syntax` says that a bare dataset follows (C-STORE); None sniffs. `domain`: whose
+        patient IDs these are where the header does not say; '' leaves it to the setting of the sender.
 
         Raises NotAllowed, NoSpace, Unavailable before a byte is taken.
         """
@@ -76,7 +79,7 @@ class Ingest:
         except Failure as failure:
             metrics.objects_refused.add("not_allowed" if isinstance(failure, NotAllowed) else "no_space")
             raise
-        return Intake(self, self._door, principal, source, transfer_syntax)
+        return Intake(self, self._door, principal, source, transfer_syntax, domain)
 
     def push(self) -> None:
         """The answers of what was finished with `more` are wanted now."""
@@ -117,7 +120,10 @@ class Ingest:
 class Intake:
     """One object on its way in. Use from one task: write…, then finish or abort."""
 
-    def __init__(self, ingest: Ingest, door: Door, principal: Principal, source: Source, syntax: str | None):
+    def __init__(
+        self, ingest: Ingest, door: Door, principal: Principal, source: Source, syntax: str | None, domain: str
+    ):
+        self._domain = domain or door.settings.patients.domains.get(source.peer, "")
         self._ingest, self._door, self._principal, self._source, self._syntax = ingest, door, principal, source, syntax
         self._aside = set_aside(principal)
         self._first = bytearray()  # up to FIRST bytes: who stalls after his first bytes holds no buffer
@@ -230,7 +236,9 @@ class Intake:
 
     def _submit(self, prepared: prepare.Prepared, more: bool) -> asyncio.Future[Receipt]:
         """Hand over at once, so that a `push` right behind finds it."""
-        received = prepare.Received(prepared, self._principal, self._source, self._door.clock(), self._policy())
+        received = prepare.Received(
+            prepared, self._principal, self._source, self._door.clock(), self._policy(), self._domain
+        )
         make = prepare.quarantine_task if prepared.identity is None else prepare.object_task
         return asyncio.ensure_future(self._receipt(prepared, self._door.committer.submit(make(received), more=more)))
 

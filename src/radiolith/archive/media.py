@@ -97,7 +97,9 @@ Progress = Callable[[ImportSummary], None]
 
 
 class Importer:
-    def __init__(self, ingest: Ingest, principal: Principal, journal: Journal, progress: Progress):
+    def __init__(self, ingest: Ingest, principal: Principal, journal: Journal, progress: Progress, *, domain: str = ""):
+        """`domain`: whose patient IDs these are, where the headers do not say; 'medium:NAME' for those of another house."""
+        self._domain = domain
         self._ingest, self._principal, self._journal, self._progress = ingest, principal, journal, progress
         self._summary = ImportSummary()
 
@@ -201,7 +203,7 @@ class Importer:
 
     async def _send(self, found: Found) -> Receipt | str:
         """The receipt, or why it was not taken."""
-        intake = self._ingest.begin(self._principal, SOURCE)
+        intake = self._ingest.begin(self._principal, SOURCE, domain=self._domain)
         try:
             if found.size <= SMALL:
                 return await (await intake.fill(lambda buffer: _read_whole(found, buffer), more=True))

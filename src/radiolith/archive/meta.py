@@ -6,11 +6,11 @@ rebuild can read from the header again. Limits: under 64 KiB; long frame tables 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
-from radiolith.model import Identity, Incoming, Layout, Pixels, Source
+from radiolith.model import Description, Identity, Incoming, Layout, Pixels, Source
 
 _LAYOUT = (
     "dataset_start",
@@ -46,6 +46,7 @@ class Reception:
     size: int
     reason: str = ""
     guess: dict[str, str] | None = None
+    domain: str = ""  # whose patient IDs the sender uses, where the header does not say
 
 
 def dump(reception: Reception) -> bytes:
@@ -65,6 +66,8 @@ def dump(reception: Reception) -> bytes:
     }
     if identity:
         body |= {"study": identity.study, "series": identity.series, "sop": identity.sop}
+    if reception.domain:
+        body["domain"] = reception.domain
     if reception.encoding_of:
         body["encoding_of"] = reception.encoding_of.hex()
     if reception.reason:
@@ -90,10 +93,19 @@ def load(meta: bytes) -> Reception:
         size=body["original_size"],
         reason=body.get("reason", ""),
         guess=body.get("guess"),
+        domain=body.get("domain", ""),
     )
 
 
-def of_incoming(incoming: Incoming) -> Reception:
+def in_domain(description: Description, domain: str) -> Description:
+    """The description with the domain as issuer of a patient ID that names none (docs/decisions/105)."""
+    patient = description.patient
+    if not domain or not patient.get("patient_id") or patient.get("issuer_key"):
+        return description
+    return replace(description, patient={**patient, "issuer_key": domain})
+
+
+def of_incoming(incoming: Incoming, domain: str = "") -> Reception:
     return Reception(
         "object",
         incoming.identity,
@@ -106,6 +118,7 @@ def of_incoming(incoming: Incoming) -> Reception:
         incoming.encoding_of,
         incoming.layout,
         incoming.layout.original_size,
+        domain=domain,
     )
 
 

@@ -66,6 +66,7 @@ class Received:
     source: Source
     at: int
     policy: str
+    domain: str = ""  # whose patient IDs the sender uses, where the header does not say
 
 
 def whole(
@@ -256,12 +257,12 @@ def object_task(received: Received) -> ObjectTask:
     identity = prepared.identity
     assert identity is not None and prepared.layout is not None and prepared.description is not None
     incoming = Incoming(
-        who.tenant, identity, prepared.sop_class, prepared.description, prepared.layout, _NOWHERE, prepared.sha256,
-        received.at, received.source, who.name, received.policy,
+        who.tenant, identity, prepared.sop_class, meta.in_domain(prepared.description, received.domain), prepared.layout,
+        _NOWHERE, prepared.sha256, received.at, received.source, who.name, received.policy,
     )  # fmt: skip
     kind = STUDY if identity.study else NONPATIENT
     label = (who.tenant.uid, kind, identity.study)
-    return ObjectTask(prepared.draft, label, meta.dump(meta.of_incoming(incoming)), incoming)
+    return ObjectTask(prepared.draft, label, meta.dump(meta.of_incoming(incoming, received.domain)), incoming)
 
 
 def quarantine_task(received: Received) -> QuarantineTask:

@@ -216,10 +216,11 @@ class Rebuild:
             return
         layout = reception.layout
         found = rescanned(self._store, self._keys, blob, layout, self._also.wanted)
+        described = meta.in_domain(self._also.describe(found), reception.domain)
         objects.append(
             Incoming(
-                tenant, reception.identity, reception.sop_class, self._also.describe(found), layout, blob, reception.sha256,
-                reception.received_at, reception.source, reception.principal, reception.policy,
+                tenant, reception.identity, reception.sop_class, described, layout, blob, reception.sha256, reception.received_at,
+                reception.source, reception.principal, reception.policy,
             )
         )  # fmt: skip
 

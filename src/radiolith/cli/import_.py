@@ -14,20 +14,46 @@ from radiolith.cli import console, options
 if TYPE_CHECKING:
     from radiolith.archive.media import ImportSummary
 
+NAME_MAX = 56
+"""Characters of the name of a house or an inbox: with its prefix it is an Issuer of Patient ID (0010,0021), which has 64."""
 SHOWN = 20
 """Files named one by one in a summary; beyond it only their number by reason: there may be a million."""
+
+
+def _house(name: str) -> str:
+    if len(name) > NAME_MAX or not name.isprintable() or name != name.strip():
+        raise typer.BadParameter(f"a name has 1 to {NAME_MAX} printable characters")
+    return name
 
 
 def import_(
     home: options.Home,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", exists=True, help="Folders, files, ZIP, DICOMDIR.")],
+    foreign: Annotated[
+        str,
+        typer.Option(
+            "--foreign",
+            metavar="NAME",
+            callback=_house,
+            help="A medium of another house: its patient IDs are not ours.",
+        ),
+    ] = "",
+    inbox: Annotated[
+        str, typer.Option("--inbox", metavar="NAME", callback=_house, help="An upload that somebody is to assign.")
+    ] = "",
     as_json: options.AsJson = False,
 ) -> None:
     """Take images in. Run again after an interruption: what was taken is passed over."""
     from radiolith.home import open_home
 
+    if foreign and inbox:
+        raise typer.BadParameter("--foreign or --inbox, not both")
+    domain = f"medium:{foreign}" if foreign else f"inbox:{inbox}" if inbox else ""
+
     with open_home(home) as opened, console.progress("Importing", "files") as report:
-        summary = opened.import_paths(paths, lambda so_far: report(so_far.files + so_far.resumed, None, ""))
+        summary = opened.import_paths(
+            paths, lambda so_far: report(so_far.files + so_far.resumed, None, ""), domain=domain
+        )
     if as_json:
         console.give_json(dataclasses.asdict(summary))
     else:

@@ -16,6 +16,7 @@ from radiolith.index.session import Reader
 from radiolith.index.uids import pack_uid, unpack_uid
 from radiolith.model import Identity, Source
 
+STUDIES = 200_000  # the latest, looked at for those with several patients: 50 ms, and years of most houses
 LOOKED_AT = 2_000  # rows of one question: 50 ms
 
 
@@ -89,12 +90,12 @@ class Mixed:
 
 
 def mixed(read: Reader, tenant_id: int, limit: int, after: int = 0) -> list[Mixed]:
-    """By row; `after` is the row the page before ended with."""
+    """The study made last first, of the latest STUDIES; `after` is the row the page before ended with."""
     rows = read.all(
-        "SELECT p.study_id, s.uid, s.changed_at FROM study_patients p CROSS JOIN studies s"
-        " WHERE p.tenant_id = ? AND p.study_id > ? AND s.id = p.study_id AND s.instances > 0"
-        " GROUP BY p.study_id, s.uid, s.changed_at HAVING COUNT(*) > 1 ORDER BY p.study_id LIMIT ?",
-        (tenant_id, after, limit),
+        "SELECT p.study_id, s.uid, s.changed_at FROM (SELECT study_id FROM study_patients WHERE tenant_id = ? AND study_id < ?"
+        " ORDER BY study_id DESC LIMIT ?) p CROSS JOIN studies s WHERE s.id = p.study_id AND s.instances > 0"
+        " GROUP BY p.study_id, s.uid, s.changed_at HAVING COUNT(*) > 1 ORDER BY p.study_id DESC LIMIT ?",
+        (tenant_id, after or 2**62, STUDIES, limit),
     )
     return [Mixed(unpack_uid(bytes(row[1])), row[0], row[2], people_of(read, tenant_id, row[0])) for row in rows]
 

@@ -19,6 +19,7 @@ from radiolith.index.counts import Tally, unlist_modalities
 from radiolith.index.current import POLICIES
 from radiolith.index.descriptions import NOBODY
 from radiolith.index.identities import HeldRow, Parent
+from radiolith.index.patients import State, unsaid
 from radiolith.index.person import NameKind, write_names
 from radiolith.index.placing import note_moved, series_row, study_row
 from radiolith.index.session import Writer
@@ -185,9 +186,11 @@ class Parents:
         columns, marks = ", ".join(PATIENT_COLUMNS), ", ?" * len(PATIENT_COLUMNS)
         sql = (
             f"INSERT INTO patients(id, tenant_id, anchor, first_key, state, {columns})"  # noqa: S608
-            f" VALUES (?, ?, ?, ?, 0{marks}) ON CONFLICT DO NOTHING"
+            f" VALUES (?, ?, ?, ?, ?{marks}) ON CONFLICT DO NOTHING"
         )
-        return bool(self.tx.run(sql, (row_id, key[1], anchor, item.key, *column_values(described, PATIENT_COLUMNS))))
+        state = unsaid(key[3]) if anchor is None else State.PROVISIONAL
+        shown = column_values(described, PATIENT_COLUMNS)
+        return bool(self.tx.run(sql, (row_id, key[1], anchor, item.key, int(state), *shown)))
 
     def _write_patient_sets(self, item: Item, row_id: int, name_before: str | None, *, fresh: bool = False) -> None:
         tenant_id, described = item.incoming.tenant.id, item.incoming.description.patient

@@ -15,12 +15,21 @@ from radiolith.index.words import LINK, Subject, newest, patient, patient_of
 
 
 class State(IntEnum):
-    """Of a patient. The value is in the database. MERGED follows from words; the others are said, PROVISIONAL when nothing is."""
+    """Of a patient. The value is in the database. MERGED follows from words; the others are said; `unsaid` when nothing is."""
 
     PROVISIONAL = 0
     VERIFIED = 1
     FOREIGN = 2
     MERGED = 3
+
+
+FOREIGN_DOMAINS = ("medium:", "inbox:")
+"""How the issuer begins of an identifier that came with a medium of another house, or through an inbox (decision 105)."""
+
+
+def unsaid(issuer: str) -> State:
+    """The state of a patient about whom nobody has said one."""
+    return State.FOREIGN if issuer.startswith(FOREIGN_DOMAINS) else State.PROVISIONAL
 
 
 def named(read: Reader, row_id: int) -> Subject:
@@ -75,9 +84,17 @@ class Patients:
         ):
             return
         self.tx.run(
-            "INSERT INTO patients(id, tenant_id, anchor, first_key, state, patient_id, issuer) VALUES (?, ?, ?, ?, 0, ?, ?)"
+            "INSERT INTO patients(id, tenant_id, anchor, first_key, state, patient_id, issuer) VALUES (?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO NOTHING",
-            (row_id, self.tenant_id, who.study or None, NOBODY, who.patient or None, who.issuer or None),
+            (
+                row_id,
+                self.tenant_id,
+                who.study or None,
+                NOBODY,
+                int(unsaid(who.issuer)),
+                who.patient or None,
+                who.issuer or None,
+            ),
         )
 
     def said(self, whom: set[Subject]) -> list[int]:

@@ -190,7 +190,8 @@ def origins(read: Reader, tenant_id: int, patient_id: int) -> set[str]:
         (patient_id, tenant_id, ORIGINS),
     )
     sources = {codes.source(read, row[0]) for row in rows if row[0] is not None}
-    return {part for source in sources for part in (source.address, f"{source.door} {source.peer}") if part}
+    known = [source for source in sources if source.door != "import"]  # a medium comes from anywhere
+    return {part for source in known for part in (source.address, f"{source.door} {source.peer}") if part}
 
 
 Asked = tuple[str, str, "int | None", "int | None"]

@@ -15,7 +15,7 @@ from radiolith.index import overlays, study_names, words
 from radiolith.index.attributes import PATIENT_COLUMNS, SERIES_COLUMNS, STUDY_COLUMNS
 from radiolith.index.counts import refresh_study, unlist_modalities
 from radiolith.index.descriptions import NOBODY
-from radiolith.index.patients import Patients, State
+from radiolith.index.patients import Patients, State, unsaid
 from radiolith.index.person import NameKind, write_names
 from radiolith.index.reckoning import Pair, Reckoning, ShownStudy, StudyRow
 from radiolith.index.session import Writer
@@ -144,7 +144,7 @@ class _Settling:
         if self.reckoning.view.patient(who).end != who:
             return State.MERGED
         said = words.newest(self.reckoning.view.about(who), words.STATE)
-        return State[said.value.upper()] if said is not None else State.PROVISIONAL
+        return State[said.value.upper()] if said is not None else unsaid(who.issuer)
 
     # ------------------------------------------------------------ studies
 
