@@ -252,7 +252,7 @@ def _follow(heard: Heard, bearing: _Bearing, at: int, kind: ChangeKind) -> None:
         rows[uid] = placing.study_row(tx, tenant_id, uid, flag)
         if uid in bearing.studies or uid in bearing.targets:
             tally.touch(rows[uid], at)
-    affected = {*rows.values(), *_studies_of(tx, people)} | _shown_from(tx, rows.values())
+    affected = {*rows.values(), *_studies_of(tx, people)} | shown.shown_from(tx, rows.values())
     _lock_studies(tx, affected - set(rows.values()))
     moved = placing.Mover(tx, tenant_id, heard.word.at, tally).run(homes)
     affected |= moved.studies
@@ -284,21 +284,6 @@ def _studies_of(tx: Writer, people: Iterable[int]) -> set[int]:
     for row_id in people:
         found |= {row[0] for row in tx.all("SELECT study_id FROM study_patients WHERE patient_id = ?", (row_id,))}
         found |= {row[0] for row in tx.all("SELECT id FROM studies WHERE patient_id = ?", (row_id,))}
-    return found
-
-
-def _shown_from(tx: Writer, studies: Iterable[int]) -> set[int]:
-    """Studies in which something received under these is shown."""
-    found: set[int] = set()
-    for row_id in studies:
-        found |= {
-            row[0]
-            for row in tx.all(
-                "SELECT DISTINCT e.study_id FROM series h CROSS JOIN moved m CROSS JOIN series e WHERE h.study_id = ?"
-                " AND m.home_id = h.id AND e.id = m.series_id",
-                (row_id,),
-            )
-        }
     return found
 
 

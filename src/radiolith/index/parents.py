@@ -251,9 +251,10 @@ class Parents:
             raise RuntimeError("a study was neither found nor made")
         if row[5]:
             self._said[row[0]] = row[5]
-        self._homes[row[0]] = row[7] or row[6]
         if bytes(row[1]) == NOBODY:
             self.studies_new.add(row[0])
+        else:
+            self._homes[row[0]] = row[7] or row[6]
         if item.key < bytes(row[1]):
             self._replaced.add(row[0])
             if row[5]:

@@ -47,6 +47,22 @@ def revise(tx: Writer, tenant_id: int, studies: Mapping[int, set[int]]) -> None:
     settle(tx, tenant_id, studies, series=set[int]().union(*studies.values()), patients=people)
 
 
+def shown_from(tx: Writer, studies: Iterable[int]) -> set[int]:
+    """Studies in which something received under these is shown."""
+    found: set[int] = set()
+    for row_id in studies:
+        flag = tx.one("SELECT words FROM studies WHERE id = ?", (row_id,))
+        if flag is None or not (flag[0] or 0) & Flag.PLACED:
+            continue
+        rows = tx.all(
+            "SELECT DISTINCT e.study_id FROM series h CROSS JOIN moved m CROSS JOIN series e WHERE h.study_id = ?"
+            " AND m.home_id = h.id AND e.id = m.series_id",
+            (row_id,),
+        )
+        found |= {row[0] for row in rows}
+    return found
+
+
 class _Settling:
     def __init__(self, tx: Writer, tenant_id: int, series: set[int]):
         self.tx, self.tenant_id, self.series = tx, tenant_id, series
@@ -55,16 +71,23 @@ class _Settling:
         self.changed_patients: set[int] = set()
 
     def run(self, studies: set[int], patients: set[int]) -> None:
-        known = {study_id: self.reckoning.row(study_id) for study_id in sorted(studies)}
+        known = {study_id: self.reckoning.row(study_id) for study_id in sorted(studies | shown_from(self.tx, studies))}
+        for row_id in patients:  # what their headers say is in the corrections of those
+            self._also(known, "SELECT study_id FROM study_patients WHERE patient_id = ?", row_id)
         patients = self._followers(patients)
-        for row in known.values():
-            patients |= self._place_study(row)
+        for row in list(known.values()):
+            patients |= self._place_study(row) | self._unnamed(row.id)
         for row_id in sorted(patients):
             if self._patient(row_id):
-                found = self.tx.all("SELECT id FROM studies WHERE patient_id = ? AND words IS NOT NULL", (row_id,))
-                known |= {one[0]: self.reckoning.row(one[0]) for one in found if one[0] not in known}
+                self._also(known, "SELECT id FROM studies WHERE patient_id = ?", row_id)
         for row_id in sorted(known):
             self._study(known[row_id])
+
+    def _also(self, known: dict[int, StudyRow], sql: str, row_id: int) -> None:
+        """Studies about which something was said: their headers may show what changed."""
+        for (study_id,) in self.tx.all(sql, (row_id,)):
+            if study_id not in known and self.tx.one("SELECT 1 FROM studies WHERE id = ? AND words > 0", (study_id,)):
+                known[study_id] = self.reckoning.row(study_id)
 
     # ------------------------------------------------------------ patients
 
@@ -105,7 +128,15 @@ class _Settling:
                 "UPDATE studies SET patient_id = ?, home_patient = ?, words = ? WHERE id = ?",
                 (patient_id, home_id, flag, row.id),
             )
-        return {one for one in (patient_id, before[0]) if one is not None} if before[0] != patient_id else set()
+        return {one for one in (patient_id, before[0]) if one is not None} if before[:2] != (patient_id, home_id) else set()
+
+    def _unnamed(self, study_id: int) -> set[int]:
+        """The patient of a study, if no header names it: what it shows depends on what is shown under it."""
+        row = self.tx.one(
+            "SELECT p.id FROM studies s CROSS JOIN patients p WHERE s.id = ? AND p.id = s.patient_id AND p.first_key = ?",
+            (study_id, NOBODY),
+        )
+        return {row[0]} if row else set()
 
     def _patient(self, row_id: int) -> bool:
         """Whether the row shows something else now."""
