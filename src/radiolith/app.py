@@ -46,6 +46,7 @@ from radiolith.jobs.merging import Merging
 from radiolith.jobs.posting import Post
 from radiolith.jobs.webhooks import Means, WebhookRunner
 from radiolith.model import BadInput, Unavailable
+from radiolith.policies.rejections import Rejections
 from radiolith.storage.blobs import microseconds
 from radiolith.storage.cache import Cache
 from radiolith.storage.tiers import open_backend
@@ -314,6 +315,7 @@ def _jobs(node: Node, row: int) -> int:
                 dicomnode.runner(graph),
                 dicomnode.reports(graph),
                 _webhooks(graph),
+                Rejections(graph.database, graph.archive.notes, microseconds),
                 Filling(graph.database, (graph.store, graph.keys), graph.also, microseconds, f"{name} {os.getpid()}"),
             )
             await asyncio.gather(*(runner.run(stop) for runner in runners))

@@ -24,6 +24,7 @@ from radiolith.archive.description import Description
 from radiolith.archive.encodings import Encodings
 from radiolith.archive.headers import Headers
 from radiolith.archive.ingest import Door, Ingest
+from radiolith.archive.notes import Notes
 from radiolith.archive.operations import Operations
 from radiolith.archive.peers import Peers
 from radiolith.archive.pixels import Pixelwork
@@ -132,6 +133,7 @@ def build(
         versions=Versions(operations),
         commitment=Commitment(database, reading, reads, clock),
         quarantine=Sidelined(deciding),
+        notes=Notes(operations, description),
     )
     accounts = Accounts(database, reading, committer, reads, clock)
     associations = Associations(settings, deciding)

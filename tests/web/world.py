@@ -108,7 +108,7 @@ class World:
         nothing: Any = None
         search: Any = self.query
         remove: Any = self.remove
-        archive = Archive(nothing, search, nothing, remove, nothing, nothing, nothing)
+        archive = Archive(nothing, search, nothing, remove, nothing, nothing, nothing, nothing)
         self.traffic: Any = None
         settings = config.resolve(home, {}, {})
         self.inside = Inside(archive, self.people, settings, self.condition, nothing, self.traffic, nothing, nothing)

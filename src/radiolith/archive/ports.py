@@ -14,6 +14,7 @@ from radiolith.model import Held
 if TYPE_CHECKING:
     from radiolith.archive.commitment import Commitment
     from radiolith.archive.ingest import Ingest
+    from radiolith.archive.notes import Notes
     from radiolith.archive.query import Query
     from radiolith.archive.remove import Remove
     from radiolith.archive.retrieve import Retrieve
@@ -32,6 +33,7 @@ class Archive:
     versions: Versions
     commitment: Commitment
     quarantine: Sidelined
+    notes: Notes
 
 
 @dataclass(frozen=True, slots=True)

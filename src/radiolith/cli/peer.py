@@ -19,6 +19,14 @@ def _home(context: typer.Context, home: options.Home) -> None:
     context.obj = home
 
 
+def _notes(which: str) -> str:
+    from radiolith.policies.rejections import NOTES
+
+    if which and which not in NOTES:
+        raise typer.BadParameter(f"one of: {', '.join(NOTES)}")
+    return which
+
+
 @app.command()
 def add(  # noqa: PLR0913 - one parameter an option
     context: typer.Context,
@@ -50,6 +58,16 @@ def add(  # noqa: PLR0913 - one parameter an option
     notify: Annotated[
         bool, typer.Option("--notify", help="It is told of every study that is complete (Instance Availability).")
     ] = False,
+    rejects: Annotated[bool, typer.Option("--rejects", help="Its rejection notes are obeyed (IHE IOCM).")] = False,
+    notes: Annotated[
+        str,
+        typer.Option(
+            "--notes",
+            metavar="WHICH",
+            callback=_notes,
+            help="What it is told of what it got from us: 'rejected' instances, 'all' (restored ones too), 'none'.",
+        ),
+    ] = "",
     syntax: Annotated[
         str, typer.Option("--syntax", metavar="UID", help="Transfer syntax to send in where it can be made.")
     ] = "",
@@ -71,7 +89,7 @@ def add(  # noqa: PLR0913 - one parameter an option
         about |= {"commitment": True} if commitment else {}
         about |= {"quiet": complete_after} if complete_after else {}
         wishes: dict[str, object] = {"role": role, "services": services, "notify": notify, "syntax": syntax}
-        wishes |= {"charset": charset, "certificate": certificate}
+        wishes |= {"charset": charset, "certificate": certificate, "rejects": rejects, "notes": notes}
         about |= {wish: value for wish, value in wishes.items() if value}
         home.run(home.accounts.add_peer(home.principal, name, about))
     console.say(f"{name} is {aet} at {address}:{port}{' with TLS' if tls else ''}.")
@@ -94,6 +112,8 @@ def list_(context: typer.Context, as_json: options.AsJson = False) -> None:
         "role",
         "services",
         "notify",
+        "rejects",
+        "notes",
         "syntax",
         "charset",
         "certificate",

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from struct import pack
 from typing import Any
 
 import orjson
 
 from radiolith.dicom import compose
-from radiolith.dicom.compose import Bulk
+from radiolith.dicom.compose import Attributes, Bulk
+from radiolith.dicom.encoding import padded
 from radiolith.model import LimitExceeded
 
 KEY_OBJECT = "1.2.840.10008.5.1.4.1.1.88.59"  # Key Object Selection Document Storage
@@ -118,9 +120,9 @@ def _text(document: Document, tag: str) -> str:
 # ---------------------------------------------------------------- writing
 
 
-def write(note: Note, about: Document, made: Made) -> bytes:
-    """The data set in explicit VR little endian. All references are of one study; `about` says who the patient is and what the
-    study, as any header of it does."""
+def write(note: Note, about: Document, made: Made, *, implicit: bool = False) -> bytes:
+    """The data set in explicit or implicit VR little endian. All references are of one study; `about` says who the patient is
+    and what the study, as any header of it does."""
     title = (note.reason, "DCM", TITLES[note.reason]) if note.reason else RESTORE
     moment = datetime.fromtimestamp(made.at / 1_000_000, UTC)
     study = note.references[0].study
@@ -149,7 +151,21 @@ def write(note: Note, about: Document, made: Made) -> bytes:
         "0040A730": {"vr": "SQ", "Value": [_content(one) for one in note.references]},
     }
     (attributes,) = compose.from_json(orjson.dumps([document]))
-    return b"".join(compose.encode(attributes, _no_bulk))
+    return _implied(attributes) if implicit else b"".join(compose.encode(attributes, _no_bulk))
+
+
+def _implied(attributes: Attributes) -> bytes:
+    """In implicit VR little endian (PS3.5 A.1); as deep as a note is."""
+    parts: list[bytes] = []
+    for tag in sorted(attributes):
+        vr, value = attributes[tag]
+        if isinstance(value, list):
+            items = [_implied(item) for item in value]
+            raw = b"".join(pack("<HHI", 0xFFFE, 0xE000, len(item)) + item for item in items)
+        else:
+            raw = padded(value, vr) if isinstance(value, bytes) else b""
+        parts.append(pack("<HHI", tag >> 16, tag & 0xFFFF, len(raw)) + raw)
+    return b"".join(parts)
 
 
 def _no_bulk(uri: str) -> Bulk:

@@ -18,20 +18,23 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from radiolith.archive.notes import Composed, Order
 from radiolith.archive.outbox import Priority, Result, Transfer, Why
 from radiolith.archive.ports import Archive
 from radiolith.archive.retrieve import Retrieve
+from radiolith.dicom.notes import KEY_OBJECT
 from radiolith.dimse import asking_commitment, committed, suboperations
 from radiolith.dimse.association import Wanted
 from radiolith.dimse.calls import NothingAccepted, Ours, Record, Target
-from radiolith.dimse.commands import FIELD, Plain
+from radiolith.dimse.commands import FIELD, Command, Plain
 from radiolith.dimse.committed import Report, Reported
 from radiolith.dimse.items import CONTEXTS_MAX
+from radiolith.dimse.messages import Buffer
 from radiolith.dimse.operation import Operation
 from radiolith.dimse.scu import Association, connect
 from radiolith.dimse.sending import ANSWER_SECONDS, Lost
 from radiolith.dimse.sopclasses import KEPT, STORAGE, STORAGE_COMMITMENT, UNCOMPRESSED
-from radiolith.dimse.status import Service, Status, trouble
+from radiolith.dimse.status import Service, Status, comment, trouble
 from radiolith.index.accounts import Peer
 from radiolith.model import Failure, Held, Principal, Unavailable
 
@@ -39,6 +42,7 @@ REPORT_SECONDS = 5.0
 """A peer that verifies quickly reports on the association of the request; others open one of their own."""
 _PRIORITIES = {Priority.MEDIUM: 0, Priority.HIGH: 1, Priority.LOW: 2}  # (0000,0700), PS3.7 9.1.1
 
+_EXPLICIT, _IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 T = TypeVar("T")
 R = TypeVar("R")
 Pair = tuple[str, str]
@@ -184,6 +188,47 @@ def send(
     return carry(target, calling, ours, _Holdings(ours.archive.retrieve, prefer, fields), helds, prefer)
 
 
+# ---------------------------------------------------------------- notes of rejection
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the peer answered for a note."""
+
+    note: Composed
+    status: int
+    reason: str = ""
+
+
+class NoteCargo(Cargo[Composed, Told]):
+    """Notes in explicit VR little endian, or in implicit for a peer that takes nothing else."""
+
+    def pair(self, item: Composed) -> Pair:
+        return KEY_OBJECT, _EXPLICIT
+
+    async def over(self, association: Association, items: Sequence[Composed]) -> AsyncGenerator[Told]:
+        taken = suboperations.ways(association.contexts).get(KEY_OBJECT, {})
+        for item in items:
+            syntax = next((one for one in (_EXPLICIT, _IMPLICIT) if one in taken), "")
+            if not syntax:
+                yield Told(item, Status.SOP_CLASS_NOT_SUPPORTED, suboperations.NO_CONTEXT)
+                continue
+            command = Command.of(
+                "C-STORE-RQ", True, MessageID=association.next_id(), AffectedSOPClassUID=KEY_OBJECT,
+                AffectedSOPInstanceUID=item.sop, Priority=0,
+            )  # fmt: skip
+            data = item.explicit if syntax == _EXPLICIT else item.implicit
+            answer = await association.store(taken[syntax], command, _whole(data), len(data))
+            yield Told(item, answer.status, comment(answer.text("ErrorComment")))
+
+    def failed(self, item: Composed, status: int, reason: str) -> Told:
+        return Told(item, status, reason)
+
+
+async def _whole(data: bytes) -> AsyncGenerator[Buffer]:
+    yield data
+
+
 # ---------------------------------------------------------------- for the outbox
 
 
@@ -210,6 +255,10 @@ class DimseDelivery:
         self._means = means
 
     async def deliver(self, transfer: Transfer, peer: Peer, instances: Sequence[Held]) -> AsyncGenerator[Result]:
+        if transfer.why is Why.NOTE:
+            async for result in self._notes(transfer, peer, instances):
+                yield result
+            return
         fields: dict[str, Plain] = {"Priority": _PRIORITIES[transfer.priority]}
         if transfer.why is Why.MOVE:
             fields["MoveOriginatorApplicationEntityTitle"] = transfer.ordered_by
@@ -220,6 +269,16 @@ class DimseDelivery:
         async with aclosing(sent) as results:
             async for result in results:
                 yield result
+
+    async def _notes(self, transfer: Transfer, peer: Peer, instances: Sequence[Held]) -> AsyncGenerator[Result]:
+        """A note that the instances are rejected, or restored, instead of them; its answer is that for each of them."""
+        title = self._means.title(transfer.tenant_id)
+        order = Order(instances[0].blob.tenant, transfer.study, transfer.created_at, title)
+        composed = await asyncio.to_thread(self._means.archive.notes.composed_now, order, instances)
+        async with aclosing(carry(self._target(transfer, peer), title, None, NoteCargo(), composed)) as answers:
+            async for told in answers:
+                for held in told.note.about:
+                    yield Result(held, told.status, told.reason)
 
     async def ask_commitment(
         self, transfer: Transfer, peer: Peer, transaction_uid: str, references: Sequence[tuple[str, str]]

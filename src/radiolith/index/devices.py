@@ -32,6 +32,7 @@ class Oddity(IntEnum):
     CLOCK = 3
     ADDRESS = 4
     SOFTWARE = 5
+    NOTE = 6  # it sent a rejection note and may not reject: a person decides (archive.notes)
 
 
 @dataclass(slots=True)
