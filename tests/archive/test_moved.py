@@ -17,7 +17,7 @@ from radiolith.archive.outward import export
 from radiolith.archive.subjects import PatientKey, of_patient, of_study
 from radiolith.codecs.sandbox import Decoders
 from radiolith.dimse.infomodels import STUDY_ROOT
-from radiolith.model import Identity, Outcome
+from radiolith.model import Identity, Outcome, Source
 from tests.archive.corrected import Web
 from tests.archive.homes import opened, principal, store
 from tests.dicomweb.objects import dataset, part10
@@ -113,6 +113,18 @@ async def test_a_corrected_name_is_everywhere_and_goes_again(graph: Graph, tmp_p
     assert "StudyDescription" not in (await parts(web, "/studies/1.2"))[IMAGES[0]]
     await amend.undo(who, done.op)
     assert await everything(graph, web) == before
+
+
+async def test_headers_say_who_corrected(tmp_path: Path) -> None:
+    environ = {"RADIOLITH_AMEND_SYSTEM": "Radiolith St. Anna"}
+    async with opened(tmp_path / "home", environ=environ) as graph:
+        await store(graph, objects()[0], source=Source("dimse", "CT1", "10.0.0.5"))
+        await store(graph, objects()[1], source=Source("stow", "token of a person", "10.0.0.6"))
+        await graph.decisions.amend.change(principal(graph), of_study("1.2"), {"StudyDescription": "Abdomen"})
+        shown = await parts(await Web.of(graph), "/studies/1.2")
+        items = [shown[sop].OriginalAttributesSequence[0] for sop in IMAGES]
+        assert {item.ModifyingSystem for item in items} == {"Radiolith St. Anna"}
+        assert [item.SourceOfPreviousValues or "" for item in items] == ["CT1", ""]  # a name of a person stays here
 
 
 async def test_a_moved_series_is_found_by_all_that_names_it(graph: Graph) -> None:
