@@ -167,6 +167,24 @@ async def test_a_batch_that_a_killed_process_held_is_sent_by_the_next_and_none_o
     assert [json.loads(body)["attempt"] for _, _, body in site.posted] == [2, 1]
 
 
+async def test_no_batch_is_made_behind_one_that_another_node_has_just_made(site: Site) -> None:
+    site.hook()
+    site.happen(1)
+    with site.database.read() as read:
+        (hook,) = webhooks._hooks(read)
+    one, other = site.runner(), site.runner()
+    taken = await one._take(hook)
+    assert taken is not None
+    site.happen(1)
+    with site.database.read() as read:
+        ahead = other._ahead(read, hook)
+    with site.database.write() as tx:
+        assert webhooks._moved(tx, hook, ahead, site.now) == (False, None)
+    assert await one._deliver(hook, taken)
+    await site.settle(other)
+    assert site.told() == site.numbers()
+
+
 # ---------------------------------------------------------------- again, and given up
 
 
