@@ -170,6 +170,19 @@ def test_help_and_version_are_quick_and_need_no_home() -> None:
     assert RUN.invoke(main.app, ["--version"]).output.startswith("radiolith ")
 
 
+def test_no_device_speaks_to_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """AE titles and names are whatever somebody sent: escape sequences move the cursor, or set a window's title."""
+    for stream, error in (("out", False), ("err", True)):
+        monkeypatch.setattr(console, stream, console.Console(stderr=error, highlight=False, soft_wrap=True))
+    hostile = "\x1b[2J\x1b]0;x\x07\x9b1m\x7f\r"
+    console.say(f"Müller {hostile}\n\tnext")
+    console.complain(hostile)
+    console.give_table(("who",), [(f"[red]{hostile}",)], "")
+    said = "".join(capsys.readouterr())
+    assert not any((ord(c) < 0x20 and c not in "\n\t") or 0x7F <= ord(c) < 0xA0 for c in said), repr(said)
+    assert "Müller ?[2J?]0;x??1m??\n" in said and "next" in said and "[red]?[2J" in said
+
+
 @pytest.mark.parametrize(
     ("amount", "words"), [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (400 * 2**20, "400 MiB")]
 )

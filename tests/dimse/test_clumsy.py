@@ -142,6 +142,16 @@ def test_a_release_in_the_middle_of_a_c_get_ends_it(archive: Served) -> None:
     assert archive.traces[-1]["end"] == "released"
 
 
+def test_a_c_get_that_is_cancelled_before_it_began_is_no_success(archive: Served) -> None:
+    """Nothing was counted yet: that nothing remains does not mean that all was sent."""
+    cancel = b"".join(message(GET_ID, Command.of("C-CANCEL-RQ", MessageIDBeingRespondedTo=1), None, 0))
+    with Getter(archive) as peer:
+        peer.say(get(1) + cancel)
+        assert peer.finals(1) == [(1, 0xFE00, "")]
+        peer.release()
+    archive.idle()
+
+
 def test_a_c_get_says_why_something_failed(archive: Served) -> None:
     with Speaker(archive.port) as peer:
         peer.associate(WANTED[:1])

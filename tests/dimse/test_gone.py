@@ -166,6 +166,19 @@ async def test_who_cancels_and_goes_has_cancelled(tmp_path: Path) -> None:
             assert (transfer.state, transfer.said) == (State.CANCELLED, "cancelled by WS (C-CANCEL)")
 
 
+async def test_who_cancels_before_anything_was_found_is_not_told_of_success(tmp_path: Path) -> None:
+    async def asks(place: Place) -> int:
+        async with connect(place.target, asking.for_query(STUDY_ROOT.move), "WS") as association:
+            told = asking.move(association, STUDY_ROOT.move, keys(StudyInstanceUID=STUDIES), "SINK")
+            context = association.context(STUDY_ROOT.move)
+            asyncio.get_running_loop().call_soon(lambda: association.cancel(context, 1))
+            return [each.status async for each in told][-1]
+
+    async with placed(tmp_path) as place:
+        assert await asks(place) == 0xFE00
+        assert not place.sink.got and await place.transfers() == []
+
+
 async def test_who_asked_for_a_c_get_goes_away(tmp_path: Path) -> None:
     async with placed(tmp_path) as place, opened(tmp_path / "other") as mine:
         async with connect(place.target, asking.for_get(STUDY_ROOT.get, [(CT, "")]), "WS", ours(mine)) as association:

@@ -28,13 +28,21 @@ Report = Callable[[int, "int | None", str], None]
 """progress(done, total or None while it is not known, what is being done)."""
 
 
+_CONTROLS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - {ord("\n"), ord("\t")}, "?")
+
+
+def plain(text: str) -> str:
+    """Without what a terminal would obey: AE titles, names and file names are whatever somebody sent."""
+    return text.translate(_CONTROLS)
+
+
 def say(text: str = "") -> None:
     """A line for people, never interpreted as markup."""
-    out.print(text, markup=False)
+    out.print(plain(text), markup=False)
 
 
 def complain(text: str) -> None:
-    err.print(text, markup=False)
+    err.print(plain(text), markup=False)
 
 
 def give(value: object) -> None:
@@ -61,7 +69,7 @@ def give_table(columns: Sequence[str], rows: Sequence[Sequence[object]], nothing
 
 
 def _cell(value: Any) -> str:
-    return str(value).replace("[", "\\[")
+    return plain(str(value)).replace("[", "\\[")
 
 
 def bytes_in_words(amount: int) -> str:

@@ -41,6 +41,7 @@ class Counters:
         self.remaining = self.completed = self.failed = self.warnings = 0
         self.failed_uids: list[str] = []
         self.said = ""  # why the first that failed did
+        self.located = False  # all that is named: before that, `remaining` is not all
         self._told = 0.0
 
     def count(self, sop: str, status: int) -> None:
@@ -82,7 +83,8 @@ class Counters:
 
     def end(self, operation: Operation, said: str = "") -> None:
         """The last response, with the list of what failed, and why in words where it is known."""
-        status = Status.CANCEL if operation.cancelled and self.remaining > 0 else self.status()
+        early = self.remaining > 0 or not self.located
+        status = Status.CANCEL if operation.cancelled and early else self.status()
         data = None
         if self.failed_uids:
             headers = Headers(syntax.encoding(operation.context.transfer_syntax))
@@ -134,5 +136,6 @@ async def _portions(operation: Operation, counters: Counters) -> AsyncGenerator[
                 counting = False
                 yield first
                 first = []
+    counters.located = not operation.cancelled
     if first:
         yield first

@@ -46,7 +46,8 @@ async def serve(operation: Operation) -> None:
         raise Refused(Status.DESTINATION_UNKNOWN, f"'{destination[:16]}' is no peer of this archive")
     counters = Counters()
     places = await _places(operation)
-    if not places:
+    counters.located = not operation.cancelled
+    if not places or operation.cancelled:
         counters.end(operation)
         return
     transfers = await moving.outbox.order(
