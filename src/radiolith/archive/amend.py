@@ -35,7 +35,7 @@ from radiolith.archive.corrections import Corrections, corrections
 from radiolith.archive.description import Description
 from radiolith.archive.difference import compared
 from radiolith.archive.operations import NOTHING_ASKED, Asked, Change, Deed, Operation, Operations, Plan
-from radiolith.archive.subjects import PatientKey, Subject, checked, of_patient, of_study
+from radiolith.archive.subjects import PatientKey, Subject, checked, home_of, of_patient, of_study
 from radiolith.index import persons, told
 from radiolith.index.session import Reader
 from radiolith.model import BadInput, Conflict, Damaged, Edit, Held, Level, LimitExceeded, NotFound, Principal
@@ -249,7 +249,10 @@ class Amend:
             ]
             if sum(len(going.members) for going in goings) > MOVED:
                 raise LimitExceeded(f"one operation moves up to {MOVED} instances")
-            return moved(read, tenant, goings)
+            planned = moved(read, tenant, goings)
+            if new_study and (same := _same_patient(read, tenant, goings, apart)) is not None:
+                planned = replace(planned, deeds=(same, *planned.deeds))
+            return planned
 
         return await self._operations.carry_out(principal, asked, plan)
 
@@ -277,6 +280,20 @@ def _taken(read: Reader, tenant: int, place: tuple[str, str], sops: set[str], ta
         raise NotFound(f"{len(missing)} of the instances are not held in this series")
     found = [held for held in found if held.identity.sop in sops]
     return Going(found, singly(found), (target[0] or own, target[1]))
+
+
+def _same_patient(read: Reader, tenant: int, goings: Sequence[Going], apart: str) -> Deed | None:
+    """Says that a new study is of the patient whom the old one is shown under, where its headers would not say so."""
+    study = goings[0].members[0].identity.study
+    person = persons.of_study(read, tenant, study)
+    received = {home_of(held).study for going in goings for held in going.members}
+    if person is None or (received == {study} and not told.has_patient(read, tenant, study)):
+        return None
+    return Deed(
+        "place",
+        {"of": [["study", apart]], "to": {"patient": PatientKey(person.value, person.issuer, person.study).named()}},
+        (STUDY, apart),
+    )
 
 
 def _where(header: Mapping[str, Any], edit: Edit) -> str:

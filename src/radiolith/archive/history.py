@@ -8,6 +8,7 @@ Limits: WORDS of one account; PIXEL_BYTES of two pixel data that are compared.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +23,8 @@ from radiolith.archive.difference import compared
 from radiolith.archive.operations import Change, op_bytes
 from radiolith.archive.ports import Stream
 from radiolith.archive.subjects import PatientKey, home_of
-from radiolith.index import instances, persons, told
+from radiolith.index import as_of, instances, persons, told
+from radiolith.index.as_of import Snapshot
 from radiolith.index.session import Reader
 from radiolith.model import BadInput, Held, NotFound, Principal
 from radiolith.trust.access import Action, allows, require
@@ -171,6 +173,25 @@ class History:
         old = await self._deciding.reading.walk(left, self._document, left)
         new = await self._deciding.reading.walk(right, self._document, right)
         return Difference(tuple(compared(old, new)), await self._pixels(a, b))
+
+    # ------------------------------------------------------------ as of a moment
+
+    async def as_of(self, principal: Principal, study: str, at: int) -> Snapshot:
+        """What was shown under a study UID at a moment (microseconds): received until then, under the decisions of then.
+
+        Raises NotFound, LimitExceeded."""
+        require(principal, Action.HISTORY)
+        require(principal, Action.RETRIEVE)
+        found = await self._deciding.look(lambda read: as_of.snapshot(read, principal.tenant.id, study, at))
+        if found is None:
+            raise NotFound("nothing was shown under this UID then")
+        await self._deciding.note(principal, study, "as of a moment", len(found.helds))
+        return found
+
+    def metadata(self, snapshot: Snapshot, base: str) -> AsyncIterator[bytes]:
+        """The headers as they were shown then, as a DICOM JSON array; what was rejected then is left out. `base`: of bulk data,
+        with {study} {series} {sop} to fill in."""
+        return self._description.series([held for held in snapshot.helds if not held.rejected], base)
 
     def _document(self, held: Held) -> dict[str, Any]:
         return orjson.loads(self._description.row_now(held, HEADER_BYTES))

@@ -153,7 +153,8 @@ class Operations:
             waiting.append(self.deciding.decide(principal, fact, deed.scope, event, after=plan.newest))
         while waiting:
             await waiting.popleft()
-        return replace(plan.operation, op=op, at=max(self.deciding.now(), plan.newest + 1))
+        found = await self.deciding.look(lambda read: told.operation(read, principal.tenant.id, op_bytes(op)))
+        return replace(plan.operation, op=op, at=found.at if found else max(self.deciding.now(), plan.newest + 1))
 
     # ------------------------------------------------------------ taking back
 

@@ -111,6 +111,43 @@ def _version(held: Held) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@app.command("as-of")
+def as_of(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Study Instance UID, as it was shown then.")],
+    at: Annotated[
+        str, typer.Argument(metavar="MOMENT", help="2026-01-31, or 2026-01-31T12:00:00; UTC, or with a zone.")
+    ],
+    as_json: options.AsJson = False,
+) -> None:
+    """What a study showed at a moment: received until then, under the decisions that counted then."""
+    from datetime import UTC, datetime
+
+    try:
+        when = datetime.fromisoformat(at)
+    except ValueError:
+        raise typer.BadParameter(f"'{at}' is no moment; one looks like 2026-01-31T12:00:00") from None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    with opened(context) as home:
+        found = home.run(home.graph.decisions.history.as_of(home.principal, study, int(when.timestamp() * 1_000_000)))
+    rows = [
+        {"series": held.identity.series, "instance": held.identity.sop, "version": held.blob.object_id.hex(),
+         "rejected": held.rejected, "corrected": held.overlay is not None}
+        for held in found.helds
+    ]  # fmt: skip
+    told_ = {name: {key: value for key, value in columns.items() if value} for name, columns in
+             (("patient", found.patient), ("study", found.columns))}  # fmt: skip
+    if as_json:
+        console.give_json({"study": study, "at": moment(found.at), **told_, "instances": rows})
+        return
+    for name, columns in told_.items():
+        console.say(f"{name}: {', '.join(f'{key} {value}' for key, value in columns.items())}")
+    series: dict[str, int] = {}
+    for held in found.helds:
+        series[held.identity.series] = series.get(held.identity.series, 0) + (not held.rejected)
+    console.give_table(("series", "instances"), sorted(series.items()), "Nothing was shown.")
+
+
 @app.command()
 def difference(
     context: typer.Context,

@@ -117,6 +117,18 @@ def placed_alone(read: Reader, tenant_id: int, study: str, series: str) -> set[s
     return {unpack_uid(bytes(row[0])) for row in rows}
 
 
+def has_patient(read: Reader, tenant_id: int, study: str) -> bool:
+    """Whether somebody has ever said whose study it is."""
+    return (
+        read.one(
+            "SELECT 1 FROM words WHERE tenant_id = ? AND level = 1 AND study = ? AND series = ? AND sop = ? AND slot = 'patient'"
+            " LIMIT 1",
+            (tenant_id, pack_uid(study), b"", b""),
+        )
+        is not None
+    )
+
+
 # ---------------------------------------------------------------- what was done
 
 _TOLD = (

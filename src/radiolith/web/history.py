@@ -5,7 +5,8 @@ Must never: decide; what a caller may do, and see, is settled inside the verbs.
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -15,6 +16,7 @@ from pydantic import BaseModel, Field
 from radiolith.archive.account import Happening
 from radiolith.archive.history import SHOWN_SUFFIX, Kept
 from radiolith.archive.subjects import PatientKey
+from radiolith.index.as_of import Snapshot
 from radiolith.model import Held
 from radiolith.web.calls import Caller, moment
 from radiolith.web.deciding import ChangeOut, Op, Verbs
@@ -123,6 +125,63 @@ async def difference(verbs: Verbs, principal: Caller, sop: str, one: str, other:
 @calls.get("/studies/{study}/history", summary="All that happened to a study, oldest first")
 async def of_study(verbs: Verbs, principal: Caller, study: str) -> list[HappeningOut]:
     return [HappeningOut.of(one) for one in await verbs.history.of_study(principal, study)]
+
+
+class InstanceOut(BaseModel):
+    series: str
+    instance: str
+    version: str = Field(description="The one that was current.")
+    rejected: str
+    corrected: bool
+
+
+class SnapshotOut(BaseModel):
+    """A study as it was shown then; values as the index has them."""
+
+    study: str
+    at: datetime
+    patient: dict[str, str | int]
+    attributes: dict[str, str | int]
+    instances: list[InstanceOut]
+
+    @staticmethod
+    def of(found: Snapshot) -> SnapshotOut:
+        listed = [
+            InstanceOut(
+                series=held.identity.series, instance=held.identity.sop, version=held.blob.object_id.hex(),
+                rejected=held.rejected, corrected=held.overlay is not None,
+            )
+            for held in found.helds
+        ]  # fmt: skip
+        return SnapshotOut(
+            study=found.study, at=moment(found.at), patient=_told(found.patient), attributes=_told(found.columns),
+            instances=listed,
+        )  # fmt: skip
+
+
+def _told(columns: Mapping[str, str | int | None]) -> dict[str, str | int]:
+    return {name: value for name, value in columns.items() if value not in (None, "")}  # type: ignore[misc]
+
+
+BULK = "/dicom-web/studies/{study}/series/{series}/instances/{sop}/bulkdata/"
+Moment = Annotated[datetime, Query(description="A time with its zone, 2026-01-31T12:00:00Z.")]
+
+
+def _microseconds(at: datetime) -> int:
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000_000)
+
+
+@calls.get("/studies/{study}/as-of", summary="What the study showed at a moment")
+async def as_of(verbs: Verbs, principal: Caller, study: str, moment: Moment) -> SnapshotOut:
+    return SnapshotOut.of(await verbs.history.as_of(principal, study, _microseconds(moment)))
+
+
+@calls.get(
+    "/studies/{study}/as-of/metadata", summary="Its headers then, as DICOM JSON", response_class=StreamingResponse
+)
+async def metadata(verbs: Verbs, principal: Caller, study: str, moment: Moment) -> StreamingResponse:
+    found = await verbs.history.as_of(principal, study, _microseconds(moment))
+    return StreamingResponse(verbs.history.metadata(found, BULK), media_type="application/dicom+json")
 
 
 @calls.get("/patients/history", summary="What was said about a patient, oldest first")
