@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ PIXELS = bytes(16 * 16 * 2)
 
 
 @contextmanager
-def node(home: Path, aet: str) -> Iterator[Served]:
+def node(home: Path, aet: str) -> Generator[Served]:
     with served(home, Setting(titles={aet: "default"}, environ={"RADIOLITH_DIMSE_AET": aet})) as found:
         yield found
 
@@ -75,7 +75,7 @@ def follow(one: Served) -> None:
 def deliver(one: Served) -> None:
     for each in transfers(one):
         if each.state < outbox.State.DELIVERED:
-            sender = Sender(dicomnode._means(one.graph))
+            sender = Sender(dicomnode._means(one.graph))  # pyright: ignore[reportPrivateUsage]
             ended = one.ask(lambda number=each.id, sender=sender: sender.run(number, early=True))
             assert ended is not None and ended.state is outbox.State.DELIVERED, ended
 
@@ -262,7 +262,7 @@ def test_a_note_is_dismissed_and_other_key_objects_are_none(archive: Served) -> 
 
 
 @contextmanager
-def storescp(folder: Path, *options: str) -> Iterator[int]:
+def storescp(folder: Path, *options: str) -> Generator[int]:
     folder.mkdir()
     port = free_port()
     words = (program("storescp"), *options, "-od", str(folder), "-aet", "DCMTK", str(port))

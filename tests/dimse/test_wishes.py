@@ -136,5 +136,22 @@ def test_peers_are_told_of_complete_studies_once(tmp_path: Path) -> None:
             assert {(item.InstanceAvailability, item.RetrieveAETitle) for item in items} == {("ONLINE", AET)}
             with database.read() as read:
                 assert peer_reports.listed(read, 1) == []
+            remove, who = found.graph.archive.remove, principal(found.graph)
+            for gone in ([0, 1], [1]):  # two are rejected, one comes back: of all three the peer is told how they are
+                for number in (0, 1):
+                    where = numbered(3, number)[:3]
+                    if number in gone and len(gone) == 2:
+                        found.ask(lambda where=where: remove.reject(who, *where, reason="113001"))
+                    elif number not in gone:
+                        found.ask(lambda where=where: remove.restore(who, *where))
+                assert found.ask(reports.round) == 0  # what belongs together is told together
+                ahead += 20_000_000
+                assert found.ask(reports.round) == 1
+                what = told.get(timeout=5)
+                items = [item for series in what.ReferencedSeriesSequence for item in series.ReferencedSOPSequence]
+                states = {item.ReferencedSOPInstanceUID: item.InstanceAvailability for item in items}
+                assert states == {
+                    numbered(3, n)[2]: "UNAVAILABLE" if n in gone else "ONLINE" for n in range(3)
+                }  # RAD TF-2 4.49.4.1.2.2
     finally:
         listener.shutdown()

@@ -51,16 +51,16 @@ def notification(message_id: int, instance: str) -> Command:
 
 
 def attributes(what: Available, retrieve_from: str, transfer_syntax: str) -> bytes:
-    """The attribute list of a notification (PS3.4 table R.3.2-1): everything is online here."""
+    """The attribute list of a notification (PS3.4 table R.3.2-1): what is held is online, what is rejected is unavailable."""
     headers = Headers(syntax.encoding(transfer_syntax))
     title = retrieve_from.encode("ascii", "replace")
-    online = headers.element(_AVAILABILITY, "CS", b"ONLINE")
+    online, gone = (headers.element(_AVAILABILITY, "CS", word) for word in (b"ONLINE", b"UNAVAILABLE "))
     where = headers.element(_RETRIEVE_FROM, "AE", title + b" " * (len(title) % 2))
     series: list[bytes] = []
     for uid, instances in what.series.items():
         items = [
             headers.item(
-                where + online + headers.element(_CLASS, "UI", padded(sop_class)) +
+                where + (gone if sop in what.rejected else online) + headers.element(_CLASS, "UI", padded(sop_class)) +
                 headers.element(_INSTANCE, "UI", padded(sop))
             )
             for sop_class, sop in instances

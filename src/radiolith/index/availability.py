@@ -1,4 +1,4 @@
-"""What a completed study brought, for the notification that it is available (PS3.4 R.3.2).
+"""What a completed study brought, or what is left of one, for notifications of availability (PS3.4 R.3.2).
 
 Must never: write.
 """
@@ -25,3 +25,20 @@ def arrived(read: Reader, completion: Completion) -> dict[str, list[tuple[str, s
     for series, sop_class, sop in rows:
         found.setdefault(unpack_uid(bytes(series)), []).append((codes.decode(read, sop_class), unpack_uid(bytes(sop))))
     return found
+
+
+def whole(read: Reader, study_id: int) -> tuple[dict[str, list[tuple[str, str]]], frozenset[str]]:
+    """The same of all that a study holds, and the SOP instances of it that are rejected (IHE RAD TF-2 4.49.4.1.2.2)."""
+    rows = read.all(
+        "SELECT e.uid, i.class, i.uid, i.reason FROM series e JOIN instances i ON i.series_id = e.id WHERE e.study_id = ?"
+        " AND i.current = 1 ORDER BY e.id, i.id LIMIT ?",
+        (study_id, INSTANCES),
+    )
+    found: dict[str, list[tuple[str, str]]] = {}
+    rejected: set[str] = set()
+    for series, sop_class, sop, reason in rows:
+        uid = unpack_uid(bytes(sop))
+        found.setdefault(unpack_uid(bytes(series)), []).append((codes.decode(read, sop_class), uid))
+        if reason:
+            rejected.add(uid)
+    return found, frozenset(rejected)

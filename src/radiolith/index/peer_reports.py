@@ -25,6 +25,7 @@ class Kind(IntEnum):
 
     COMMITMENT = 0
     AVAILABILITY = 1
+    UNAVAILABLE = 2  # instances of a study were rejected, or came back
 
 
 class State(IntEnum):
@@ -47,7 +48,8 @@ class Addressee:
 
 @dataclass(frozen=True, slots=True)
 class PeerReport:
-    """`subject`: a transaction UID, or the row of a completion. `said`: why the last attempt failed. Times in microseconds."""
+    """`subject`: a transaction UID, the row of a completion, or of a study. `said`: why the last attempt failed. Times in
+    microseconds."""
 
     id: int
     tenant_id: int

@@ -1,4 +1,4 @@
-"""Tells peers what they are waiting for: results of storage commitment, studies that have become available.
+"""Tells peers what they wait for: results of storage commitment, studies that became available, or partly are so no more.
 
 Owns: when a report goes out, back-off, giving up; and the order of a notification for every peer that wants them when a study
 is complete (a follower of the change feed). Must never: know how a peer is reached, or report a commitment before its
@@ -19,7 +19,7 @@ import structlog
 from radiolith.archive.ports import CommitmentResult
 from radiolith.index import accounts, arrivals, availability, changes, commitments, peer_reports
 from radiolith.index.accounts import Peer
-from radiolith.index.changes import ChangeKind
+from radiolith.index.changes import Change, ChangeKind
 from radiolith.index.database import Database
 from radiolith.index.peer_reports import Addressee, Kind, PeerReport, State
 from radiolith.index.session import Reader, Writer
@@ -33,16 +33,19 @@ LEASE = 300_000_000  # microseconds: longer than a call with all its deadlines
 GIVE_UP = 5 * 86_400_000_000  # microseconds: a long weekend without anybody at the peer, and a day
 SWEEP = 3_600_000_000  # microseconds between two rounds of forgetting
 BATCH = 500  # changes of one transaction
+TOGETHER = 10_000_000  # microseconds that rejections in one study wait for each other: one notification names all
 NAME = "availability"
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Available:
-    """A study that became complete. `series`: UID -> (SOP class, SOP instance) of what is new."""
+    """A study that became complete. `series`: UID -> (SOP class, SOP instance) of what is new. Of one of which something was
+    rejected or came back: all it has, and `rejected` are the SOP instances that are unavailable."""
 
     study: str
     series: Mapping[str, Sequence[tuple[str, str]]]
+    rejected: frozenset[str] = frozenset()
 
 
 class Reporting(Protocol):
@@ -138,12 +141,12 @@ class Reports:
             with self._database.write() as tx:
                 if not changes.advance_cursor(tx, NAME, before, after):
                     return  # another node follows too
-                for one in found:
-                    if one.kind is not ChangeKind.COMPLETE or now - one.at > GIVE_UP:
+                for tenant, kind, subject in dict.fromkeys(_told(one) for one in found if now - one.at <= GIVE_UP):
+                    if kind is None:
                         continue
-                    for to in wanted[one.tenant_id]:
-                        what = (Kind.AVAILABILITY, str(one.instance_id))
-                        peer_reports.put(tx, one.tenant_id, what, to, (now, now))
+                    due_at = now + TOGETHER if kind is Kind.UNAVAILABLE else now
+                    for to in wanted[tenant]:
+                        peer_reports.put(tx, tenant, (kind, subject), to, (now, due_at))
 
     # ------------------------------------------------------------ inside
 
@@ -160,6 +163,15 @@ class Reports:
                 return change(tx, *args)
 
         return await asyncio.to_thread(inside)
+
+
+def _told(change: Change) -> tuple[int, Kind | None, str]:
+    """Tenant, and what is to be told because of a change; None for most."""
+    if change.kind is ChangeKind.COMPLETE:
+        return change.tenant_id, Kind.AVAILABILITY, str(change.instance_id)
+    if change.kind in (ChangeKind.REJECTED, ChangeKind.RESTORED) and change.study_id:
+        return change.tenant_id, Kind.UNAVAILABLE, str(change.study_id)
+    return change.tenant_id, None, ""
 
 
 def _wanting(read: Reader | Writer, tenant: int) -> list[Addressee]:
@@ -191,6 +203,9 @@ def _subject(read: Reader, report: PeerReport) -> CommitmentResult | Available |
             tuple((sop_class, sop) for sop_class, sop in found.result["committed"]),
             tuple((sop_class, sop, reason) for sop_class, sop, reason in found.result["failed"]),
         )
+    if report.kind is Kind.UNAVAILABLE:
+        held, rejected = availability.whole(read, int(report.subject))
+        return Available(arrivals.study_uid(read, int(report.subject)), held, rejected) if held else None
     completion = arrivals.completion(read, int(report.subject))
     if completion is None:
         return None

@@ -126,7 +126,7 @@ class Accepted(BaseModel):
 
 class ReportOut(BaseModel):
     id: int
-    kind: str = Field(description="'commitment' or 'availability'.")
+    kind: str = Field(description="'commitment', 'availability' or 'unavailable'.")
     subject: str = Field(description="Transaction UID of a commitment.")
     aet: str
     peer: str
