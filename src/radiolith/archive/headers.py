@@ -194,11 +194,9 @@ _Part = bytes | _Span
 def _parts(found: Changes | None, end: int) -> Iterator[_Part]:
     at = 0
     for cut in found.cuts if found is not None else ():
-        if cut.start < at:
-            continue
-        yield _Span(at, cut.start)
+        yield _Span(at, max(at, cut.start))
         yield b"".join(cut.pieces)
-        at = cut.stop
+        at = max(at, cut.stop)
     yield _Span(at, end)
 
 
