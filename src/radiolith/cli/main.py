@@ -23,6 +23,7 @@ from radiolith.cli import (
     init,
     label,
     logs,
+    note,
     outbox,
     patients,
     peer,
@@ -71,6 +72,7 @@ app.add_typer(peer.app, name="peer")
 app.add_typer(token.app, name="token")
 app.add_typer(user.app, name="user")
 app.add_typer(label.app, name="label")
+app.add_typer(note.app, name="note")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(amend.app, name="amend")
 app.add_typer(history.app, name="history")

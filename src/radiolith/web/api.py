@@ -19,7 +19,7 @@ from radiolith.archive.ports import Rejected, Sideline
 from radiolith.httpstatus import code, sentence
 from radiolith.model import Failure, Held, Identity, NotAuthenticated, Unavailable
 from radiolith.trust.access import Action, require
-from radiolith.web import amend, changes, desk, history, labels, patients, peers, traffic, webhooks
+from radiolith.web import amend, changes, desk, history, labels, notes, patients, peers, traffic, webhooks
 from radiolith.web.calls import Caller, inside, moment
 from radiolith.web.ports import Inside
 
@@ -295,6 +295,7 @@ def application(inside: Inside) -> FastAPI:
     app.include_router(traffic.calls)
     app.include_router(peers.calls)
     app.include_router(labels.calls)
+    app.include_router(notes.calls)
     for part in (amend, history, patients, desk):
         app.include_router(part.calls)
     app.include_router(changes.calls)

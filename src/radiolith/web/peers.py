@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -58,6 +58,10 @@ class PeerIn(BaseModel):
     certificate: str = Field("", max_length=253, description="A name in its certificate, if not its address.")
     commitment: bool = Field(False, description="What is sent counts as delivered when it has committed to keep it.")
     notify: bool = Field(False, description="It is told of every study that is complete (Instance Availability).")
+    rejects: bool = Field(False, description="Its rejection notes are obeyed (IHE IOCM).")
+    notes: Literal["", "rejected", "all", "none"] = Field(
+        "", description="What it is told of what it got from us: 'rejected' (the default), 'all' or 'none'."
+    )
     role: str = Field("", max_length=64, description="What it may do; empty: 'editor'.")
     services: list[str] = Field(
         [], max_length=16, description="All it may ask for: echo, store, find, move, get, commit."
@@ -77,6 +81,7 @@ class PeerIn(BaseModel):
         """As the fact has it: what is not said is not written."""
         said = {"services": ",".join(self.services), "quiet": self.complete_after}
         said |= self.model_dump(include={"certificate", "commitment", "notify", "role", "syntax", "charset"})
+        said |= self.model_dump(include={"rejects", "notes"})
         where = self.model_dump(include={"aet", "address", "port", "tls"})
         return where | {key: value for key, value in said.items() if value}
 
