@@ -162,15 +162,22 @@ class Sink:
         for each in classes:
             self._entity.add_supported_context(each, list(syntaxes))
         self._server: Any = None
+        self._sockets: list[Any] = []
 
     def start(self, address: str = "127.0.0.1") -> None:
-        handlers: list[Any] = [(evt.EVT_C_STORE, self._store)]
+        handlers: list[Any] = [(evt.EVT_C_STORE, self._store), (evt.EVT_CONN_OPEN, self._opened)]
         self._server = self._entity.start_server((address, self.port), block=False, evt_handlers=handlers)
 
     def stop(self) -> None:
         server, self._server = self._server, None
         if server is not None:
             server.shutdown()
+        for each in self._sockets:  # pynetdicom leaves one open that was reset before it shut it down
+            each.close()
+        self._sockets.clear()
+
+    def _opened(self, event: Any) -> None:
+        self._sockets.append(event.assoc.dul.socket.socket)
 
     def __enter__(self) -> Sink:
         self.start()
