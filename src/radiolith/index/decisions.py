@@ -12,7 +12,7 @@ from radiolith.index import codes, shown, words
 from radiolith.index.changes import ChangeKind, record
 from radiolith.index.counts import Tally
 from radiolith.index.heard import Heard, text
-from radiolith.index.identities import Decision, HeldRow, Parent, decided, homes_of, load, settle
+from radiolith.index.identities import Decision, Decisions, HeldRow, Parent, load, settle
 from radiolith.index.session import Writer
 from radiolith.index.uids import pack_uid
 
@@ -149,6 +149,7 @@ def _settled(
     """Bring up to date what is held of identities; their studies are locked. `at`: something was said about the studies."""
     tx, tally, happened = heard.tx, Tally(), list[tuple[int, ChangeKind, int, int, int]]()
     revised: dict[int, set[int]] = {}
+    known = Decisions(tx, heard.tenant_id)
     for study, row_id in studies.items():
         if row_id is None:
             continue
@@ -157,7 +158,7 @@ def _settled(
         for key, rows in _groups(tx, row_id, [one for one in identities if one[0] == study]).items():
             parent = _parent(tx, key[0], row_id, bool(study))
             before = rows[0].reason
-            taken_over = settle(tx, rows, decided(tx, heard.tenant_id, homes_of(tx, key, rows)), parent, tally)
+            taken_over = settle(tx, rows, known.of(key, rows), parent, tally)
             now = next(row for row in rows if row.current)
             if before != now.reason:
                 change = ChangeKind.REJECTED if now.reason else ChangeKind.RESTORED

@@ -13,7 +13,7 @@ from enum import IntEnum
 from radiolith.index import codes
 from radiolith.index.counts import Tally
 from radiolith.index.current import Standing, Switch, Version, current
-from radiolith.index.session import Reader, Writer
+from radiolith.index.session import Reader, Values, Writer
 
 IN_CHUNK = 100  # values of one IN list: below every limit, and few different statements to prepare
 
@@ -75,10 +75,14 @@ def load(read: Reader, keys: Iterable[tuple[int, bytes]]) -> dict[tuple[int, byt
                 held = HeldRow(row[2], row[3], bool(row[4]), bool(row[5]), *row[6:])
                 held.counted = held.contribution() if held.current else None
                 found.setdefault(key, []).append(held)
-    for rows in found.values():
-        for held in rows:
-            duplicates = read.all("SELECT object_id FROM duplicates WHERE instance_id = ?", (held.id,))
-            held.names.update(bytes(row[0]) for row in duplicates)
+    by_id = {held.id: held for rows in found.values() for held in rows}
+    ids = sorted(by_id)
+    for start in range(0, len(ids), IN_CHUNK):
+        chunk = ids[start : start + IN_CHUNK]
+        marks = ", ".join("?" * len(chunk))
+        sql = f"SELECT instance_id, object_id FROM duplicates WHERE instance_id IN ({marks})"  # noqa: S608
+        for row_id, object_id in read.all(sql, chunk):
+            by_id[row_id].names.add(bytes(object_id))
     return found
 
 
@@ -114,12 +118,6 @@ class Decided:
     switch: Switch | None = None
 
 
-UNDECIDED = Decided()
-
-
-Key = tuple[bytes, bytes, bytes]  # packed study, series and SOP UID, as received
-
-
 def has_decisions(read: Reader, tenant_id: int, study: bytes) -> bool:
     return read.one("SELECT 1 FROM history WHERE tenant_id = ? AND study = ? LIMIT 1", (tenant_id, study)) is not None
 
@@ -134,36 +132,47 @@ def last_decision(read: Reader, tenant_id: int, study: bytes) -> int:
     return max(row[0], row[1]) if row and row[0] else 0
 
 
-def homes_of(read: Reader, key: tuple[int, bytes], rows: Iterable[HeldRow]) -> list[Key]:
-    """The identities that rows shown as one instance, given as (series row, packed SOP UID), were received under."""
-    found: list[Key] = []
-    for series_id in sorted({row.home_id or key[0] for row in rows}):
-        names = read.one(
-            "SELECT s.uid, e.uid FROM series e CROSS JOIN studies s WHERE e.id = ? AND s.id = e.study_id", (series_id,)
-        )
-        if names is not None:
-            found.append((bytes(names[0]), bytes(names[1]), key[1]))
-    return found
+class Decisions:
+    """What was decided about instances, by the names they were received under. Each series and study is looked up once."""
 
+    def __init__(self, read: Reader, tenant_id: int):
+        self._read, self._tenant_id = read, tenant_id
+        self._names: dict[int, tuple[bytes, bytes]] = {}
+        self._any: dict[bytes, bool] = {}
 
-def decided(read: Reader, tenant_id: int, keys: Iterable[Key]) -> Decided:
-    """What holds of an instance that was received under these names: the newest decision about any of them."""
-    reason, switch = "", None
-    last: dict[int, tuple[int, bytes]] = {}
-    for key in keys:
-        for kind, at, fact, value in read.all(
+    def of(self, key: tuple[int, bytes], rows: Iterable[HeldRow]) -> Decided:
+        """What holds of the rows shown as one instance, given as (series row, packed SOP UID): the newest decision about any
+        identity they were received under."""
+        reason, switch = "", None
+        last: dict[int, tuple[int, bytes]] = {}
+        for series_id in sorted({row.home_id or key[0] for row in rows}):
+            for kind, at, fact, value in self._about(series_id, key[1]):
+                said = (at, bytes(fact))
+                if said < last.get(kind, (0, b"")):
+                    continue
+                last[kind] = said
+                if kind == Decision.REJECTED:
+                    reason = value
+                elif kind == Decision.CURRENT:
+                    switch = Switch(at, bytes(fact), bytes.fromhex(value))
+        return Decided(reason, switch)
+
+    def _about(self, series_id: int, sop: bytes) -> list[Values]:
+        if series_id not in self._names:
+            row = self._read.one(
+                "SELECT s.uid, e.uid FROM series e CROSS JOIN studies s WHERE e.id = ? AND s.id = e.study_id",
+                (series_id,),
+            ) or (b"", b"")
+            self._names[series_id] = bytes(row[0]), bytes(row[1])
+        study, series = self._names[series_id]
+        if study not in self._any:
+            self._any[study] = has_decisions(self._read, self._tenant_id, study)
+        if not self._any[study]:
+            return []
+        return self._read.all(
             "SELECT kind, at, fact, value FROM decisions WHERE tenant_id = ? AND study = ? AND series = ? AND sop = ?",
-            (tenant_id, *key),
-        ):
-            said = (at, bytes(fact))
-            if said < last.get(kind, (0, b"")):
-                continue
-            last[kind] = said
-            if kind == Decision.REJECTED:
-                reason = value
-            elif kind == Decision.CURRENT:
-                switch = Switch(at, bytes(fact), bytes.fromhex(value))
-    return Decided(reason, switch)
+            (self._tenant_id, study, series, sop),
+        )
 
 
 def standing(read: Reader, rows: Sequence[HeldRow], decision: Decided) -> Standing:

@@ -23,11 +23,9 @@ from radiolith.index.counts import Tally
 from radiolith.index.current import POLICIES
 from radiolith.index.heldrows import read_row
 from radiolith.index.identities import (
-    UNDECIDED,
+    Decisions,
     HeldRow,
-    decided,
     has_decisions,
-    homes_of,
     last_decision,
     load,
     settle,
@@ -205,21 +203,16 @@ class _Batch:
         for item, number in zip(self.fresh, numbers, strict=True):
             if item.row is not None:
                 item.row.id = number
-        studies = {(item.incoming.tenant.id, item.study) for item in self.touched.values()}
-        ruled = {key for key in studies if has_decisions(self.tx, *key)}
+        known: dict[int, Decisions] = {}
         for tenant_id, study, study_id in {
             (item.incoming.tenant.id, item.study, item.home.study_id) for item in self.touched.values()
         }:
-            if study and (tenant_id, study) in ruled and study_id in self.parents.studies_new:
+            if study and study_id in self.parents.studies_new and has_decisions(self.tx, tenant_id, study):
                 self.tally.touch(study_id, last_decision(self.tx, tenant_id, study))
         for key, item in self.touched.items():
             tenant_id, rows = item.incoming.tenant.id, self.held[key]
-            decision = UNDECIDED
-            if any(row.home_id for row in rows):
-                decision = decided(self.tx, tenant_id, homes_of(self.tx, key, rows))
-            elif (tenant_id, item.study) in ruled:
-                decision = decided(self.tx, tenant_id, [(item.study, item.series, item.sop)])
-            taken_over = settle(self.tx, rows, decision, item.parent, self.tally)
+            decisions = known.get(tenant_id) or known.setdefault(tenant_id, Decisions(self.tx, tenant_id))
+            taken_over = settle(self.tx, rows, decisions.of(key, rows), item.parent, self.tally)
             if taken_over is not None:
                 self.switched.append((tenant_id, item.parent.study_id, taken_over, item.incoming.received_at))
             if len(rows) > 1 and item.study:

@@ -349,17 +349,27 @@ class Parents:
     def _place(self) -> None:
         """Where the words about a study place what arrives in it."""
         views: dict[int, View] = {}
-        for item in self.items:
-            if not item.study or not self._said.get(item.home.study_id, 0) & Flag.PLACED:
-                continue
-            tenant_id = item.incoming.tenant.id
+        placed = [item for item in self.items if item.study and self._said.get(item.home.study_id, 0) & Flag.PLACED]
+        sops: dict[tuple[int, bytes, bytes], list[bytes]] = {}
+        for item in placed:
+            sops.setdefault((item.incoming.tenant.id, item.study, item.series), []).append(item.sop)
+        for (tenant_id, study, series), some in sops.items():
             view = views.get(tenant_id) or views.setdefault(tenant_id, View(self.tx, tenant_id))
-            study, series = view.place(item.study, item.series, item.sop).place
-            if (study, series) == (item.study, item.series):
+            view.look((study, series), some)
+        rows: dict[tuple[int, bytes, bytes], Parent] = {}
+        moved: set[tuple[int, int]] = set()
+        for item in placed:
+            tenant_id = item.incoming.tenant.id
+            place = views[tenant_id].place(item.study, item.series, item.sop).place
+            if place == (item.study, item.series):
                 continue
-            study_id = study_row(self.tx, tenant_id, study, Flag.SAID | Flag.PLACED)
-            series_id = series_row(self.tx, tenant_id, study_id, series)
-            item.parent = Parent(series_id, study_id)
-            note_moved(self.tx, tenant_id, item.home.series_id, series_id)
-            self.changed.setdefault(study_id, set()).add(series_id)
+            known = rows.get((tenant_id, *place))
+            if known is None:
+                study_id = study_row(self.tx, tenant_id, place[0], Flag.SAID | Flag.PLACED)
+                known = rows[tenant_id, *place] = Parent(series_row(self.tx, tenant_id, study_id, place[1]), study_id)
+            if (item.home.series_id, known.series_id) not in moved:
+                moved.add((item.home.series_id, known.series_id))
+                note_moved(self.tx, tenant_id, item.home.series_id, known.series_id)
+            item.parent = known
+            self.changed.setdefault(known.study_id, set()).update((known.series_id, item.home.series_id))
             self.changed.setdefault(item.home.study_id, set())

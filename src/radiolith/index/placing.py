@@ -15,7 +15,7 @@ from radiolith.index import words
 from radiolith.index.changes import ChangeKind, record
 from radiolith.index.counts import Tally
 from radiolith.index.descriptions import NOBODY
-from radiolith.index.identities import HeldRow, Parent, decided, homes_of, load, settle
+from radiolith.index.identities import IN_CHUNK, Decisions, HeldRow, Parent, load, settle
 from radiolith.index.session import Writer
 from radiolith.index.view import Place, View
 from radiolith.index.words import Flag, Level
@@ -98,6 +98,7 @@ class Mover:
         self.view = View(tx, tenant_id)
         self._study_of: dict[int, int] = {}
         self._targets: dict[Place, int] = {}
+        self._decisions = Decisions(tx, tenant_id)
 
     def run(self, studies: Iterable[bytes]) -> Moved:
         """Bring everything received under these studies to where it is to be shown. Their rows are locked."""
@@ -148,16 +149,21 @@ class Mover:
         if not moves:
             return
         keys = {(one.source, one.sop) for one in moves} | {(one.target, one.sop) for one in moves}
-        for (series_id, _), rows in load(self.tx, keys).items():
+        where = {one.row_id: one for one in moves}
+        groups: dict[tuple[int, bytes], list[HeldRow]] = {key: [] for key in keys}
+        for key, rows in load(self.tx, keys).items():
             for row in rows:
                 if row.counted is not None:
-                    self.tally.add(series_id, self._study(series_id), row.counted, -1)
-        self.tx.run_many(  # numbers that no group has, until `_settle` gives them theirs
-            "UPDATE instances SET series_id = ?, home_id = ?, version = -id WHERE id = ?",
-            [(one.target, None if one.target == home_id else home_id, one.row_id) for one in moves],
-        )
-        for key, rows in load(self.tx, keys).items():
-            self._settle(key, rows)
+                    self.tally.add(key[0], self._study(key[0]), row.counted, -1)
+                    row.counted = None
+                move = where.get(row.id)
+                if move is not None:
+                    row.home_id = None if move.target == home_id else home_id
+                groups[key if move is None else (move.target, move.sop)].append(row)
+        self._write(moves, groups, home_id)
+        for key, rows in groups.items():
+            if rows:
+                self._settle(key, rows)
         self.tx.run(
             "DELETE FROM moved WHERE home_id = ? AND series_id NOT IN"
             " (SELECT series_id FROM instances WHERE home_id = ?)",
@@ -169,19 +175,38 @@ class Mover:
         moved.series |= {series_id for series_id, _ in keys}
         moved.instances += len(moves)
 
+    def _write(self, moves: list[_Move], groups: dict[tuple[int, bytes], list[HeldRow]], home_id: int) -> None:
+        """Rows to where they belong; the versions of a group are numbered in the order of reception."""
+        alone: dict[int, list[int]] = {}
+        crowded: list[_Move] = []
+        for one in moves:
+            if len(groups[one.target, one.sop]) == 1:
+                alone.setdefault(one.target, []).append(one.row_id)
+            else:
+                crowded.append(one)
+        for target, ids in alone.items():
+            home = None if target == home_id else home_id
+            for start in range(0, len(ids), IN_CHUNK):
+                chunk = ids[start : start + IN_CHUNK]
+                sql = f"UPDATE instances SET series_id = ?, home_id = ?, version = 0 WHERE id IN ({', '.join('?' * len(chunk))})"  # noqa: S608
+                self.tx.run(sql, (target, home, *chunk))
+        self.tx.run_many(  # numbers that no group has, until they get theirs
+            "UPDATE instances SET series_id = ?, home_id = ?, version = -id WHERE id = ?",
+            [(one.target, None if one.target == home_id else home_id, one.row_id) for one in crowded],
+        )
+        numbers: list[tuple[int, int]] = []
+        for rows in groups.values():
+            rows.sort(key=lambda row: row.order)
+            for number, row in enumerate(rows):
+                if row.version != number or len(rows) > 1:
+                    numbers.append((number, row.id))
+                row.version = number
+        self.tx.run_many("UPDATE instances SET version = -id WHERE id = ?", [(row_id,) for _, row_id in numbers])
+        self.tx.run_many("UPDATE instances SET version = ? WHERE id = ?", numbers)
+
     def _settle(self, key: tuple[int, bytes], rows: list[HeldRow]) -> None:
-        """Versions of a group numbered in the order of reception, and who is current."""
-        series_id, sop = key
-        rows.sort(key=lambda row: row.order)
-        wanted = {row.id: number for number, row in enumerate(rows)}
-        wrong = [row for row in rows if row.version != wanted[row.id]]
-        if len(rows) > 1 and wrong:
-            self.tx.run_many("UPDATE instances SET version = -id WHERE id = ?", [(row.id,) for row in wrong])
-        self.tx.run_many("UPDATE instances SET version = ? WHERE id = ?", [(wanted[row.id], row.id) for row in wrong])
-        for row in rows:
-            row.version, row.counted = wanted[row.id], None
-        study_id = self._study(series_id)
-        decision = decided(self.tx, self.tenant_id, homes_of(self.tx, (series_id, sop), rows))
-        taken_over = settle(self.tx, rows, decision, Parent(series_id, study_id), self.tally)
+        """Who is current in a group."""
+        study_id = self._study(key[0])
+        taken_over = settle(self.tx, rows, self._decisions.of(key, rows), Parent(key[0], study_id), self.tally)
         if taken_over is not None:
             record(self.tx, [(self.tenant_id, ChangeKind.SWITCHED, study_id, taken_over, self.at)])

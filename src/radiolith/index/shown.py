@@ -72,8 +72,9 @@ class _Settling:
 
     def run(self, studies: set[int], patients: set[int]) -> None:
         known = {study_id: self.reckoning.row(study_id) for study_id in sorted(studies | shown_from(self.tx, studies))}
-        for row_id in patients:  # what their headers say is in the corrections of those
+        for row_id in patients:  # what their rows and headers say is in the corrections of those
             self._also(known, "SELECT study_id FROM study_patients WHERE patient_id = ?", row_id)
+            self._also(known, "SELECT id FROM studies WHERE patient_id = ?", row_id)
         patients = self._followers(patients)
         for row in list(known.values()):
             patients |= self._place_study(row) | self._unnamed(row.id)
@@ -128,7 +129,11 @@ class _Settling:
                 "UPDATE studies SET patient_id = ?, home_patient = ?, words = ? WHERE id = ?",
                 (patient_id, home_id, flag, row.id),
             )
-        return {one for one in (patient_id, before[0]) if one is not None} if before[:2] != (patient_id, home_id) else set()
+        return (
+            {one for one in (patient_id, before[0]) if one is not None}
+            if before[:2] != (patient_id, home_id)
+            else set()
+        )
 
     def _unnamed(self, study_id: int) -> set[int]:
         """The patient of a study, if no header names it: what it shows depends on what is shown under it."""

@@ -6,10 +6,11 @@ it does not see words that are said after it looked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from radiolith.index import words
+from radiolith.index.identities import IN_CHUNK
 from radiolith.index.placement import Path, follow
 from radiolith.index.session import Reader
 from radiolith.index.uids import pack_uid, unpack_uid
@@ -39,6 +40,7 @@ class View:
         self._series: dict[bytes, dict[bytes, list[Said]]] = {}
         self._instances: dict[Place, dict[bytes, Said]] = {}
         self._single: dict[bytes, bool] = {}
+        self._looked: dict[tuple[bytes, bytes, bytes], Said | None] = {}
         self._maps: dict[bytes, UidMap] = {}
 
     def about(self, subject: Subject) -> list[Said]:
@@ -103,9 +105,20 @@ class View:
         if (study, series) in self._instances:
             said = self._instances[study, series].get(sop)
         else:
-            single = Subject(Level.INSTANCE, study, series, sop)
-            said = newest(self.about(single), words.PLACE) if self._any_single(study) else None
+            if (study, series, sop) not in self._looked:
+                self.look((study, series), [sop])
+            said = self._looked[study, series, sop]
         return self._told(said, series) if said is not None else self.default(study, series)
+
+    def look(self, place: Place, sops: Sequence[bytes]) -> None:
+        """Read at once what was said about several instances received in a series."""
+        self._looked |= {(*place, sop): None for sop in sops}
+        if not self._any_single(place[0]):
+            return
+        for start in range(0, len(sops), IN_CHUNK):
+            for one in words.of_some(self.read, self.tenant_id, place, sops[start : start + IN_CHUNK], self.until):
+                if one.active and one.slot == words.PLACE:
+                    self._looked[one.subject[1:4]] = one  # in order: the later one wins
 
     def because(self, study: bytes, series: bytes, shown: Place) -> tuple[Said, ...]:
         """The words that show instances of a received series in another one, or the series itself there."""

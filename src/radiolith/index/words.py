@@ -256,6 +256,14 @@ def of_instances(read: Reader, tenant_id: int, study: bytes, series: bytes, unti
     return _read(read, tenant_id, where, (int(Level.INSTANCE), study, series), until)
 
 
+def of_some(
+    read: Reader, tenant_id: int, place: tuple[bytes, bytes], sops: Sequence[bytes], until: int = FOREVER
+) -> list[Said]:
+    """All that was said about these instances received in a series, given as (study, series)."""
+    where = f"w.level = ? AND w.study = ? AND w.series = ? AND w.sop IN ({', '.join('?' * len(sops))})"
+    return _read(read, tenant_id, where, (int(Level.INSTANCE), *place, *sops), until)
+
+
 def any_of_instances(read: Reader, tenant_id: int, study: bytes) -> bool:
     """Whether anything was said about single instances of a study."""
     sql = "SELECT 1 FROM words WHERE tenant_id = ? AND level = ? AND study = ? LIMIT 1"
