@@ -133,6 +133,8 @@ def _element(key: str, creator: str, name: str, value: object) -> dict[str, obje
     tag = dictionary.tag(key)
     if tag is None:  # `edits_from` says so
         return {}
+    if tag >> 16 & 1 and not creator:
+        raise BadInput(f"name the creator of the private attribute too: {key}:CREATOR")
     vr = dictionary.private_vr(tag, creator) if creator else dictionary.vr(tag)
     if vr == "UN":
         raise BadInput(f'{name} is in no dictionary: give its VR too, as {{"vr": "LO", "Value": […]}}')

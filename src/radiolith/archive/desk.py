@@ -112,9 +112,9 @@ class Desk:
     async def _chosen(
         self, principal: Principal, case: Case, identity: Identity, version: str, asked: Asked
     ) -> Operation:
-        op = "" if asked.dry_run else self._operations.name()
+        op = self._begun(case, asked)
         done = Operation(
-            op, "current", self._deciding.now(), f"version {version} is the current one", studies=(case.study,)
+            op, "current", self._deciding.now(), f"version {version} is the current one", case.state, (case.study,)
         )
         if not asked.dry_run:
             await self._verbs.versions.switch(principal, identity, version, op=op)

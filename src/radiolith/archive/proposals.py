@@ -223,7 +223,7 @@ def _kind_of(person: Person) -> str:
 def _patient_case(read: Reader, tenant: int, kind: str, person: Person) -> Case | None:
     if _kind_of(person) != kind:
         return None
-    studies = persons.studies(read, tenant, person.id, STUDIES)
+    studies = [one_ for one_ in persons.studies(read, tenant, person.id, STUDIES) if one_.instances]
     if not studies:  # merged, or all rejected: there is nothing to do
         return None
     mine = key_of(person)

@@ -61,7 +61,7 @@ def _several(read: Reader, tenant_id: int, key: tuple[bytes, bytes, bytes], seri
     rows = read.all(
         "SELECT i.received_at, i.source, i.home_id, h.uid, t.uid FROM instances i LEFT JOIN series h ON h.id = i.home_id"
         " LEFT JOIN studies t ON t.id = h.study_id"
-        " WHERE i.uid = ? AND i.series_id = ? AND i.encoding_of IS NULL ORDER BY i.received_at, i.object_id",
+        " WHERE i.uid = ? AND i.series_id = ? AND i.encoding_of IS NULL AND i.reason = 0 ORDER BY i.received_at, i.object_id",
         (key[2], series_id),
     )
     if len(rows) < 2:

@@ -20,7 +20,7 @@ from radiolith.httpstatus import code, sentence
 from radiolith.model import Failure, Held, Identity, NotAuthenticated, Unavailable
 from radiolith.trust.access import Action, require
 from radiolith.web import amend, changes, desk, history, labels, notes, patients, peers, traffic, webhooks
-from radiolith.web.calls import Caller, inside, moment
+from radiolith.web.calls import Caller, inside, moment, pieces
 from radiolith.web.ports import Inside
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Entries of one answer.")]
@@ -247,7 +247,7 @@ async def quarantined_bytes(inside: Archive, principal: Caller, id: str) -> Stre
     headers = {"content-disposition": "attachment; filename=quarantined.bin", "x-content-type-options": "nosniff"}
     if stream.size is not None:
         headers["content-length"] = str(stream.size)
-    return StreamingResponse(stream.chunks(), media_type="application/octet-stream", headers=headers)
+    return StreamingResponse(pieces(stream), media_type="application/octet-stream", headers=headers)
 
 
 @calls.post("/quarantine/{id}/release", summary="Somebody has dealt with it: it leaves the list", status_code=204)

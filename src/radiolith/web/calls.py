@@ -1,15 +1,17 @@
 """What all calls under /api/v1 have in common: what they reach, who asks, how a moment is written.
 
-Owns: these three. Must never: know a verb.
+Owns: these three, and streams as responses take them. Must never: know a verb.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from radiolith.archive.ports import Stream
 from radiolith.model import Principal
 from radiolith.web import session
 from radiolith.web.ports import Inside
@@ -24,6 +26,12 @@ async def _caller(request: Request) -> Principal:
 
 
 Caller = Annotated[Principal, Depends(_caller)]
+
+
+async def pieces(stream: Stream) -> AsyncIterator[memoryview]:
+    """The bytes of a stream as a response takes them: what was decrypted in place is a bytearray, which it does not know."""
+    async for piece in stream.chunks():
+        yield memoryview(piece)
 
 
 def moment(microseconds: int) -> datetime:

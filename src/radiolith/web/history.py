@@ -18,7 +18,7 @@ from radiolith.archive.history import SHOWN_SUFFIX, Kept
 from radiolith.archive.subjects import PatientKey
 from radiolith.index.as_of import Snapshot
 from radiolith.model import Held
-from radiolith.web.calls import Caller, moment
+from radiolith.web.calls import Caller, moment, pieces
 from radiolith.web.deciding import ChangeOut, Op, Verbs
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Entries of one answer.")]
@@ -112,7 +112,7 @@ async def content(verbs: Verbs, principal: Caller, sop: str, version: str) -> St
     headers = {"content-disposition": f'attachment; filename="{version}.dcm"', "x-content-type-options": "nosniff"}
     if stream.size is not None:
         headers["content-length"] = str(stream.size)
-    return StreamingResponse(stream.chunks(), media_type="application/dicom", headers=headers)
+    return StreamingResponse(pieces(stream), media_type="application/dicom", headers=headers)
 
 
 @calls.get("/instances/{sop}/versions/{one}/difference/{other}", summary="What changes from one version to the other")
