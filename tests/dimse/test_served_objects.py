@@ -242,16 +242,16 @@ def test_connections_without_end_leave_nothing(archive: Served) -> None:
             peer.say(spoken[: 1 + number * 37 % (len(spoken) - 20)])
         peer.cut(reset=number % 2 == 0)
 
-    for number in range(300):
-        cycle(number)
-    archive.idle()
-    handles, before = len(os.listdir("/proc/self/fd")), memory("VmRSS")
     count = campaign.count("connections begun and dropped", 1_500, 100_000)
+    handles = before = 0
     for number in range(count):
+        if number == count // 2:  # buffers that are kept, and what the allocator keeps, are there by now
+            archive.idle()
+            handles, before = len(os.listdir("/proc/self/fd")), memory("VmRSS")
         cycle(number)
         if number % 100 == 99:
             archive.traces.clear()
     archive.idle()
     assert len(os.listdir("/proc/self/fd")) <= handles + 2
-    assert memory("VmRSS") - before < (8 << 20) + count * 64
+    assert memory("VmRSS") - before < 8 << 20
     assert sop not in archive.instances()
