@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from radiolith.conformance.declared import STORE, Declared, name
 from radiolith.conformance.document import Block, Section, Table
 from radiolith.dicom import dictionary
+from radiolith.dicom.notes import RESTORE, TITLES
 from radiolith.dimse import infomodels
 from radiolith.dimse.infomodels import Negotiated
 from radiolith.index.attributes import ATTRIBUTES, LABEL_CREATOR, LABELS, Matching
@@ -115,7 +116,7 @@ def _echo(declared: Declared, request: str) -> Section:
 
 
 def _store(declared: Declared, request: str) -> Section:
-    count = len(declared.classes(STORE))
+    count, titles = len(declared.classes(STORE)), ", ".join(TITLES)
     words = (
         f"{count} SOP classes with a name (table under 1.2), level 2 (full): all attributes are kept, private ones included.",
         "Status 0000 is sent when the object is encrypted and synced to disk and its index rows are committed, never"
@@ -126,7 +127,14 @@ def _store(declared: Declared, request: str) -> Section:
         "B007 is sent where the data set has another SOP class or instance than the command; it is kept as what it says"
         " it is.",
     )
-    return Section("Storage (C-STORE)", words)
+    notes = (
+        f"Key Object Selection documents titled {titles} (CID 7011; IHE RAD-66, Rejection Note Stored) that come from a peer with"
+        " the setting `rejects` take what they list out of all queries and retrievals; from anybody else they wait for a person."
+        " What they list is hidden also when it comes later. As SCU, notes of what is rejected here are sent to peers that have"
+        " got instances of the study from this archive (setting `notes` of the peer). The code"
+        f" ({RESTORE[0]}, {RESTORE[1]}) takes a rejection back, in both directions."
+    )
+    return Section("Storage (C-STORE)", (*words, notes))
 
 
 def _find(declared: Declared, request: str) -> Section:

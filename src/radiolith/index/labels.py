@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from radiolith.index import words
 from radiolith.index.changes import ChangeKind, record
 from radiolith.index.heard import Heard, text
 from radiolith.index.identities import IN_CHUNK
@@ -72,37 +73,15 @@ def subject(item: object) -> Subject:
 def _label(fact: Heard) -> None:
     """One label, set or taken away on each of the subjects."""
     body, word, tx = fact.body, fact.word, fact.tx
-    operation, name, value = bytes.fromhex(text(body["op"])), text(body["name"]), text(body["value"])
+    operation, name, value = words.operation_of(fact), text(body["name"]), text(body["value"])
     gone = body["gone"]
     if not name or not isinstance(gone, bool):
         raise ValueError("a label has a name, and is there or gone")
     subjects = sorted({subject(item) for item in body["of"]})
-    said = json.dumps({"value": value, "gone": gone}, ensure_ascii=True).replace("\\u0000", "")
-    slot = _SLOT + name.replace("\x00", "")
-    tx.run_many(
-        "INSERT INTO words(tenant_id, level, study, series, sop, patient, issuer, slot, at, fact, op, value, target,"
-        " target_patient, target_issuer) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '') ON CONFLICT DO NOTHING",
-        [
-            (fact.tenant_id, *one.columns(), slot, word.at, word.fact, operation, said, b"")
-            for one in subjects
-        ],
-    )  # fmt: skip
-    _note(fact, operation)
+    words.note(fact, "label", operation)
+    about = [words.Subject(*one.columns()) for one in subjects]
+    words.put(fact, about, {_SLOT + name.replace("\x00", ""): {"value": value, "gone": gone}}, operation)
     _settle(tx, fact.tenant_id, subjects, word.at)
-
-
-def _note(fact: Heard, operation: bytes) -> None:
-    """The row of the operation: of its facts the first one says when and why."""
-    fact.tx.run(
-        "INSERT INTO operations(tenant_id, op, at, fact, undone, undone_at, undone_fact, kind, by_name, why, reason, summary)"
-        " VALUES (?, ?, ?, ?, 0, 0, ?, 'label', ?, '', ?, '') ON CONFLICT (tenant_id, op) DO UPDATE SET at = excluded.at,"
-        " fact = excluded.fact, kind = excluded.kind, by_name = excluded.by_name, reason = excluded.reason"
-        " WHERE operations.kind = '' OR (excluded.at, excluded.fact) < (operations.at, operations.fact)",
-        (
-            fact.tenant_id, operation, fact.word.at, fact.word.fact, b"", fact.by.replace("\x00", ""),
-            str(fact.body.get("reason", "")).replace("\x00", ""),
-        ),
-    )  # fmt: skip
 
 
 KINDS = {
