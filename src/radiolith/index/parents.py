@@ -229,8 +229,8 @@ class Parents:
 
     def _study(self, key: tuple[int, bytes], item: Item, patient_id: int | None) -> int:
         look = (
-            "SELECT id, first_key, study_date, modalities, referring, words, patient_id, home_patient FROM studies"  # noqa: S608
-            f" WHERE uid = ? AND tenant_id = ?{self.tx.lock_rows}"
+            "SELECT id, first_key, study_date, modalities, referring, words, patient_id, home_patient, instances + rejected"  # noqa: S608
+            f" FROM studies WHERE uid = ? AND tenant_id = ?{self.tx.lock_rows}"
         )
         values = column_values(item.incoming.description.study, STUDY_COLUMNS)
         row = self.tx.one(look, (key[1], key[0]))
@@ -251,6 +251,8 @@ class Parents:
             raise RuntimeError("a study was neither found nor made")
         if row[5]:
             self._said[row[0]] = row[5]
+            if not row[8]:  # all that was received in it is shown elsewhere: it begins to show something
+                self.changed.setdefault(row[0], set())
         if bytes(row[1]) == NOBODY:
             self.studies_new.add(row[0])
         else:
