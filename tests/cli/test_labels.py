@@ -17,7 +17,6 @@ from tests.cli.test_home import Typed, typed  # noqa: F401  # pyright: ignore[re
 from tests.cli.test_traffic import site
 from tests.dimse.served import Served, Setting, served
 
-
 STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
 

@@ -213,6 +213,17 @@ def test_a_note_of_a_peer_that_may_reject_is_obeyed_once_and_can_be_undone(archi
     assert shown(archive) == {*SOPS, "1.2.3.99", sent.SOPInstanceUID}
 
 
+def test_what_a_person_restored_stays_so_when_the_feed_begins_anew(archive: Served) -> None:
+    knows(archive, "changer", "CHANGER", 11112, rejects=True)
+    hand_over(archive, note(dcm(QUALITY), *SOPS))
+    follow(archive)
+    restore(archive, SOPS[0])
+    with archive.graph.database.write() as tx:
+        tx.run("DELETE FROM cursors WHERE name = 'rejections'")
+    follow(archive)
+    assert {SOPS[0]} == shown(archive) & set(SOPS)
+
+
 def fill_late(one: Served) -> None:
     made = Made(STUDY, f"{STUDY}.1", "1.2.3.99", number=9, pixels=PIXELS).part10()
     one.ask(lambda: store(one.graph, made))

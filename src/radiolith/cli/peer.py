@@ -27,6 +27,18 @@ def _notes(which: str) -> str:
     return which
 
 
+Rejects = Annotated[bool, typer.Option("--rejects", help="Its rejection notes are obeyed (IHE IOCM).")]
+Notes = Annotated[
+    str,
+    typer.Option(
+        "--notes",
+        metavar="WHICH",
+        callback=_notes,
+        help="What it is told of what it got from us: 'rejected' instances, 'all' (restored ones too), 'none'.",
+    ),
+]
+
+
 @app.command()
 def add(  # noqa: PLR0913 - one parameter an option
     context: typer.Context,
@@ -58,16 +70,8 @@ def add(  # noqa: PLR0913 - one parameter an option
     notify: Annotated[
         bool, typer.Option("--notify", help="It is told of every study that is complete (Instance Availability).")
     ] = False,
-    rejects: Annotated[bool, typer.Option("--rejects", help="Its rejection notes are obeyed (IHE IOCM).")] = False,
-    notes: Annotated[
-        str,
-        typer.Option(
-            "--notes",
-            metavar="WHICH",
-            callback=_notes,
-            help="What it is told of what it got from us: 'rejected' instances, 'all' (restored ones too), 'none'.",
-        ),
-    ] = "",
+    rejects: Rejects = False,
+    notes: Notes = "",
     syntax: Annotated[
         str, typer.Option("--syntax", metavar="UID", help="Transfer syntax to send in where it can be made.")
     ] = "",
