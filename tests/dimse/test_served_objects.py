@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import os
 import threading
@@ -230,6 +232,14 @@ def test_a_large_object_costs_no_more_memory_than_a_small_one(archive: Served) -
     assert grown < 24 << 20, f"{grown >> 20} MiB for an object of {size >> 20} MiB"
 
 
+def collected() -> int:
+    """Bytes of this process in memory, without what only waits to be collected: of a cut association some 10 KB in a circle,
+    40 MB at most before the next look for those (measured over 90,000)."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return memory("VmRSS")
+
+
 def test_connections_without_end_leave_nothing(archive: Served) -> None:
     """Opened, half asked, aborted, in the middle of an object: no descriptor, no slot and no memory stays."""
     sop = "2.25.30"
@@ -247,11 +257,11 @@ def test_connections_without_end_leave_nothing(archive: Served) -> None:
     for number in range(count):
         if number == count // 2:  # buffers that are kept, and what the allocator keeps, are there by now
             archive.idle()
-            handles, before = len(os.listdir("/proc/self/fd")), memory("VmRSS")
+            handles, before = len(os.listdir("/proc/self/fd")), collected()
         cycle(number)
         if number % 100 == 99:
             archive.traces.clear()
     archive.idle()
     assert len(os.listdir("/proc/self/fd")) <= handles + 2
-    assert memory("VmRSS") - before < 8 << 20
+    assert collected() - before < 8 << 20
     assert sop not in archive.instances()
