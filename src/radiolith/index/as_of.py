@@ -13,9 +13,9 @@ from typing import Any
 
 from radiolith.index import words
 from radiolith.index.current import Switch, Version, current
-from radiolith.index.descriptions import Columns
+from radiolith.index.descriptions import NOBODY, Columns
 from radiolith.index.heldrows import JOINED, Homes, held_joined, tenant_uid
-from radiolith.index.reckoning import Reckoning, ShownStudy
+from radiolith.index.reckoning import Pair, Reckoning, ShownStudy, StudyRow
 from radiolith.index.session import Reader
 from radiolith.index.uids import pack_uid, unpack_uid
 from radiolith.index.words import UNDO, Subject
@@ -64,9 +64,6 @@ class _Group:
 def snapshot(read: Reader, tenant_id: int, study: str, at: int) -> Snapshot | None:
     """What was shown under this study UID at a moment (microseconds), None when nothing was."""
     uid = pack_uid(study)
-    row = read.one("SELECT id FROM studies WHERE uid = ? AND tenant_id = ?", (uid, tenant_id))
-    if row is None:
-        return None
     reckoning = Reckoning(read, tenant_id, at)
     sources = _sources(read, tenant_id, uid)
     groups: dict[tuple[str, str], _Group] = {}
@@ -75,7 +72,10 @@ def snapshot(read: Reader, tenant_id: int, study: str, at: int) -> Snapshot | No
         _gather(reckoning, home, uid, (groups, received), at)
     if not groups:
         return None
-    shown = reckoning.study(reckoning.row(row[0]), reckoning.pairs(row[0]))
+    pairs = sorted(
+        (_pair(read, tenant_id, *home) for home in received), key=lambda one: (one.study_key, one.series_key)
+    )
+    shown = reckoning.study(_row(read, tenant_id, uid, at), pairs)
     if shown is None:
         return None
     overlays = _Overlays(reckoning, shown, sorted({home for home, _ in received}))
@@ -95,6 +95,23 @@ def _sources(read: Reader, tenant_id: int, uid: bytes) -> list[bytes]:
         if len(found) > STUDIES:
             raise LimitExceeded(f"a study that more than {STUDIES} others were merged into is not told as of a moment")
     return found
+
+
+def _row(read: Reader, tenant_id: int, uid: bytes, at: int) -> StudyRow:
+    """The study's row as of then: of one in which nothing had been received yet, nothing is known of itself."""
+    row = read.one("SELECT id, first_key FROM studies WHERE uid = ? AND tenant_id = ?", (uid, tenant_id))
+    key = bytes(row[1]) if row else NOBODY
+    return StudyRow(row[0] if row else 0, uid, key if int.from_bytes(key[:8], "big") <= at else NOBODY, True)
+
+
+def _pair(read: Reader, tenant_id: int, study: bytes, series: bytes) -> Pair:
+    """A received series of which something was shown in the study."""
+    row = read.one(
+        "SELECT h.id, h.first_key, t.id, t.first_key FROM studies t CROSS JOIN series h WHERE t.uid = ? AND t.tenant_id = ?"
+        " AND h.uid = ? AND h.study_id = t.id",
+        (study, tenant_id, series),
+    ) or (0, NOBODY, 0, NOBODY)
+    return Pair(row[0], 0, series, bytes(row[1]), row[2], study, bytes(row[3]), None)
 
 
 _Found = tuple[dict[tuple[str, str], _Group], dict[tuple[bytes, bytes], list[_Group]]]
