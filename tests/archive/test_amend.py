@@ -308,3 +308,17 @@ async def test_another_tenant_is_no_part_of_it(tmp_path: Path) -> None:
         ):  # fmt: skip
             with pytest.raises(NotFound):
                 await call
+
+
+async def test_every_decision_and_every_look_is_on_record(tmp_path: Path) -> None:
+    async with archive(tmp_path, made()) as graph:
+        verbs, who = graph.decisions, principal(graph)
+        await verbs.amend.change(who, of_study("1.1"), {"StudyID": "7"}, (), Asked(dry_run=True))
+        done = await verbs.amend.change(who, of_study("1.1"), {"StudyID": "7"})
+        await verbs.amend.undo(who, done.op)
+        await verbs.history.of_study(who, "1.1")
+        await verbs.desk.list(who)
+        with graph.database.read() as read:
+            rows = read.all("SELECT action, purpose, detail FROM audit WHERE principal = 'tester'")
+        assert {("amend", done.op), ("undo", done.op)} <= {(row[0], row[2]) for row in rows}
+        assert {"amend tried", "history", "desk"} <= {row[1] for row in rows}

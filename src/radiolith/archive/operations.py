@@ -171,7 +171,7 @@ class Operations:
             if found.undone is not again:
                 raise Conflict(f"operation {op} {'holds' if again else 'has been undone'} already")
             state = f"{found.at:x}-{found.undone_at:x}"
-            deed = Deed("undo", {"undoes": op, "again": again}, (FACTS, ""))
+            deed = Deed("undo", {"undoes": op, "again": again}, (FACTS, ""), detail=op)
             summary = f"{found.kind} of {found.by} {'counts again' if again else 'counts no more'}"
             done = Operation("", "undo", 0, summary, state)
             return Plan(done, (deed,), max(found.at, found.undone_at))
