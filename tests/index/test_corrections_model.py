@@ -11,7 +11,7 @@ import pytest
 from radiolith.index import facts, instances
 from radiolith.index.database import Database
 from radiolith.index.search import search
-from radiolith.model import Fact, Identity, Incoming, Level, Query
+from radiolith.model import Fact, Identity, Incoming, Level, Query, Row
 from tests import campaign
 from tests.index.conftest import TENANT
 from tests.index.objects import Maker
@@ -25,7 +25,7 @@ NAMES = ("Adams^Ann", "Brown^Bob", "Müller^Jörg", "")
 ALL = (
     "amend", "amend", "amend", "patient", "study", "series", "instance", "into", "undo", "undo", "reject", "restore",
 )  # fmt: skip
-KINDS = ("reject", "restore")
+KINDS = ALL
 TEXTS = ("Alpha", "Beta", "Gamma", "")
 
 
@@ -171,7 +171,11 @@ def _record(one: Incoming) -> Record:
 def rows(database: Database, level: Level, tags: Iterable[int]) -> list[tuple[str, ...]]:
     with database.read(20) as read:
         page = search(read, TENANT.id, Query(level, (), tuple((tag,) for tag in tags), limit=1000))
-    return sorted(tuple(str(row[tag][1] or "") if tag in row else "" for tag in tags) for row in page.rows)
+    return found_rows(page.rows, tags)
+
+
+def found_rows(found: Iterable[Row], tags: Iterable[int]) -> list[tuple[str, ...]]:
+    return sorted(tuple(str(row[tag][1] or "") if tag in row else "" for tag in tags) for row in found)
 
 
 STUDY_TAGS = (0x0020000D, 0x00100020, 0x00100021, 0x00100010, 0x00100030, 0x00080050, 0x00081030, 0x00201208)

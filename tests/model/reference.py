@@ -78,6 +78,12 @@ class Shown:
     studies: dict[str, dict[str, str]] = field(default_factory=dict)
     series: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     patients: dict[str, Patient] = field(default_factory=dict)
+    words: dict[Identity, set[str]] = field(default_factory=dict)
+    received: dict[str, Patient] = field(default_factory=dict)  # study -> whom its first header names
+
+    def edited(self, instance: Instance) -> set[str]:
+        """The tags about which something was said that applies to an instance."""
+        return self.words.get(instance.shown, set())
 
 
 class Reference:
@@ -151,6 +157,9 @@ class Reference:
         for study in {one.shown[0] for one in visible}:
             shown.patients[study] = self.patient_of(study)
             shown.studies[study] = self.study_values(study, shown.patients[study])
+        shown.received = {record.home[0]: self.first[record.home[0]].person for record in self.records}
+        for one in visible:
+            shown.words[one.shown] = self.tags(one, shown.patients[one.shown[0]])
         for series in {one.shown[:2] for one in visible}:
             homes = [one for one in self.records if self.place(one.home)[:2] == series]
             shown.series[series] = self.series_values(series, homes)
@@ -185,6 +194,11 @@ class Reference:
         own = self.first.get(series) or min((self.first[one.home[:2]] for one in homes), key=lambda one: one.key)
         values = {tag: own.values.get(tag, "") for tag, level in LEVELS.items() if level == "series"}
         return values | self.edits([("series", *own.home[:2]), ("series", *series)], "series")
+
+    def tags(self, instance: Instance, patient: Patient) -> set[str]:
+        found = {*self.edits([("study", instance.shown[0])], "study"), *self.edits([patient], "patient")}
+        homes = {("series", *one.home[:2]) for one in instance.versions[:1]}
+        return found | self.edits([*homes, ("series", *instance.shown[:2])], "series").keys()
 
     def edits(self, subjects: Iterable[Subject], level: str) -> dict[str, str]:
         """The newest word on each attribute, over all these names of one thing."""

@@ -1,8 +1,8 @@
 """Names under which a study is found though it shows others now.
 
 Owns: the table `study_names`. Must never: hold names of persons (the wrong person's name must not lead to the images). What a
-study was received as and everything it was said to be since, without what it shows now: numbers of patients, accession numbers,
-study ids, study and series UIDs.
+study was received as and everything it was said to be since, if that was not undone, without what it shows now: numbers of
+patients, accession numbers, study ids, study and series UIDs.
 """
 
 from __future__ import annotations
@@ -75,8 +75,9 @@ def _uid(read: Reader, series_id: int) -> bytes:
 
 
 def _of_home(reckoning: Reckoning, study: bytes, key: bytes) -> Iterator[Name]:
-    """All names that a received study ever had: in its headers, and by words, undone ones too."""
-    said = reckoning.view.about(Subject(Level.STUDY, study))
+    """All names of a received study: in its headers, and by words, also by those that later ones replaced. What was undone was
+    a mistake: a search by a patient's number must not bring up what once was moved to her by error."""
+    said = reckoning.view.active(Subject(Level.STUDY, study))
     yield (Kind.STUDY, unpack_uid(study), "")
     for one in said:
         if one.slot == words.PLACE:
@@ -96,13 +97,13 @@ def _of_home(reckoning: Reckoning, study: bytes, key: bytes) -> Iterator[Name]:
 
 
 def _patients(reckoning: Reckoning, who: Subject) -> Iterator[Name]:
-    """A patient and those it was merged into, one after the other, now or before."""
+    """A patient and those it was merged into, one after the other."""
     reached, new = {who}, [who]
     while new:
         one = new.pop()
         if one.patient:
             yield _of_patient(one)
-        said: list[Said] = reckoning.view.about(one)
+        said: list[Said] = reckoning.view.active(one)
         for target in {each.target_patient for each in said if each.slot == words.INTO} - reached:
             reached.add(target)
             new.append(target)
