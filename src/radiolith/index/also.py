@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from radiolith.index import extras, labels, matching
+from radiolith.index import extras, labels, matching, old_names
 from radiolith.index.attributes import LABEL_CREATOR, Attribute, Matching
 from radiolith.index.extras import Extra
 from radiolith.index.matching import ALIAS, Condition, Context, Driver, name_patterns, studies_of
@@ -40,7 +40,7 @@ def of_creator(match: Match) -> bool:
 def compile_key(context: Context, attribute: Attribute, values: Sequence[str], extra: Extra | None = None) -> Condition:
     """As `matching.compile_key`, for every attribute there is."""
     if attribute.matching not in (Matching.LABEL, Matching.EXTRA):
-        return matching.compile_key(context, attribute, values)
+        return old_names.widened(context, matching.compile_key(context, attribute, values), values)
     if len(values) > matching.VALUES_MAX or any(len(value) > matching.VALUE_MAX for value in values):
         raise LimitExceeded(
             f"{attribute.keyword}: at most {matching.VALUES_MAX} values of {matching.VALUE_MAX} characters"

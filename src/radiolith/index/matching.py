@@ -75,6 +75,7 @@ class Context:
     fuzzy: bool = False
     issuer: str = ""  # Issuer of Patient ID, when the query names one
     rejected: bool = False  # the view
+    level: Level = Level.STUDY  # of the query
 
 
 def compile_key(context: Context, attribute: Attribute, values: Sequence[str]) -> Condition:

@@ -126,7 +126,8 @@ class _Search:
         issuer = next((values for path, values in matches if path == (0x00100021,) and len(values) == 1), ("",))[0]
         paired = issuer and issuer != '""' and any(path == (0x00100020,) and values for path, values in matches)
         rejected = self.query.view == "rejected"
-        context = Context(self.read, self.tenant_id, self.query.fuzzy, issuer if paired else "", rejected)
+        by = issuer if paired else ""
+        context = Context(self.read, self.tenant_id, self.query.fuzzy, by, rejected, self.query.level)
         for match, (path, values) in zip(self.query.matches, matches, strict=True):
             self.asked.append(path)
             if values and not (paired and path == (0x00100021,)):
