@@ -38,6 +38,7 @@ def canonical(home: Path) -> list[str]:
 
 async def test_every_object_comes_back_exactly(kept: tuple[Path, dict[str, str]]) -> None:
     home, files = kept
+    homes.check_version(config.load(home))  # as every command and `serve` begin
     async with opened(home) as graph:
         who = principal(graph)
         for sop, digest in files.items():
