@@ -147,7 +147,7 @@ def moved(read: Reader, tenant: int, goings: Sequence[Going]) -> Plan:
     people = {person.id: person for uid in (*sources, *targets) if (person := persons.of_study(read, tenant, uid))}
     size = len({held.identity for going in goings for held in going.members})
     done = Operation(
-        "", "place", 0, f"moves {size} instances of {len(moves)} series", known.state,
+        "", "place", 0, f"moves {size} instance{'s' if size != 1 else ''} of {len(moves)} series", known.state,
         tuple(dict.fromkeys((*sources, *targets)))[:SHOWN], len(moves), size,
         moves=tuple(
             f"series {old[1]} of study {old[0]} -> series {new[1]} of study {new[0]}" for old, new in moves

@@ -67,7 +67,7 @@ def tell(done: Operation, *, as_json: bool) -> None:
     for line in done.moves:
         console.say(f"  {line}")
     if done.instances:
-        console.say(f"  {done.instances:,} instances in {done.series:,} series")
+        console.say(f"  {done.instances:,} instance{'s' if done.instances != 1 else ''} in {done.series:,} series")
     for warning in done.warnings:
         console.complain(f"  Look at this: {warning}")
     if done.dry_run:
