@@ -4,7 +4,7 @@ Owns: the table `descriptions`, and which record's description a row shows. Must
 say the same, nearly always: the series' row names its description, and an instance names one only where it says something else.
 
 A row of a study or series shows what the first record received under its name says, or, where that identity holds several
-versions, what the current one says (docs/decisions/106); a patient's row likewise, as long as that version names the same
+versions, what the current one says (docs/decisions/115); a patient's row likewise, as long as that version names the same
 patient. So a row is a function of the records and the decisions about them, whatever the order they came in.
 """
 
