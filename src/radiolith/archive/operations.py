@@ -18,7 +18,6 @@ from radiolith.archive.deciding import Body, Deciding
 from radiolith.archive.tasks import Settled
 from radiolith.index import told
 from radiolith.index.session import Reader
-from radiolith.index.told import Told
 from radiolith.model import BadInput, Conflict, NotFound, Principal
 from radiolith.trust.keys import FACTS
 
@@ -26,7 +25,6 @@ ITEMS = 1_000  # subjects one fact names
 UNDER_WAY = 4  # facts of one operation on their way to the disk, up to 150 KB each: others go on meanwhile
 REASON_MAX = 1_000  # characters of what a person says about why
 WHY = ("CORRECT", "COERCE")  # Reason for the Attribute Modification (0400,0565), PS3.3 C.12.1.1.9
-REASONLESS = "no reason was given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +193,3 @@ def op_bytes(op: str) -> bytes:
 def slices(items: Sequence[list[str]]) -> list[list[list[str]]]:
     """Subjects as they go into facts of ITEMS."""
     return [list(items[at : at + ITEMS]) for at in range(0, len(items), ITEMS)]
-
-
-def in_words(told_: Told) -> str:
-    """Why somebody did it."""
-    return told_.reason or REASONLESS
