@@ -37,9 +37,9 @@ class Described:
 NOTHING = Described({}, {}, {})
 
 
-def shape(described: Description) -> tuple[Any, ...]:
-    """Equal for descriptions that say the same of patient, study and series."""
-    return (*described.patient.items(), None, *described.study.items(), None, *described.series.items())
+def equal(one: Description, other: Description) -> bool:
+    """Whether two headers say the same of patient, study and series."""
+    return one.series == other.series and one.study == other.study and one.patient == other.patient
 
 
 def number(tx: Writer, tenant_id: int, described: Description) -> int:
@@ -54,15 +54,10 @@ def _put(tx: Writer, tenant_id: int, parts: Sequence[Columns]) -> int:
     known = tx.memory.recall("description numbers")
     found = known.get((tenant_id, digest))
     if found is None:
-        look = "SELECT id FROM descriptions WHERE digest = ? AND tenant_id = ?"
-        row = (
-            tx.one(look, (digest, tenant_id))
-            or tx.one(
-                "INSERT INTO descriptions(tenant_id, digest, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
-                (tenant_id, digest, body),
-            )
-            or tx.one(look, (digest, tenant_id))
-        )
+        row = tx.one(  # a new series nearly always says something new
+            "INSERT INTO descriptions(tenant_id, digest, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
+            (tenant_id, digest, body),
+        ) or tx.one("SELECT id FROM descriptions WHERE digest = ? AND tenant_id = ?", (digest, tenant_id))
         if row is None:
             raise RuntimeError("a description was neither found nor made")
         made = found = int(row[0])

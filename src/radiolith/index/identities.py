@@ -140,6 +140,10 @@ class Decisions:
         self._names: dict[int, tuple[bytes, bytes]] = {}
         self._any: dict[bytes, bool] = {}
 
+    def named(self, series_id: int, study: bytes, series: bytes) -> None:
+        """Say what a series row was received as, where that is known."""
+        self._names[series_id] = study, series
+
     def of(self, key: tuple[int, bytes], rows: Iterable[HeldRow]) -> Decided:
         """What holds of the rows shown as one instance, given as (series row, packed SOP UID): the newest decision about any
         identity they were received under."""

@@ -212,6 +212,7 @@ class _Batch:
         for key, item in self.touched.items():
             tenant_id, rows = item.incoming.tenant.id, self.held[key]
             decisions = known.get(tenant_id) or known.setdefault(tenant_id, Decisions(self.tx, tenant_id))
+            decisions.named(item.home.series_id, item.study, item.series)
             taken_over = settle(self.tx, rows, decisions.of(key, rows), item.parent, self.tally)
             if taken_over is not None:
                 self.switched.append((tenant_id, item.parent.study_id, taken_over, item.incoming.received_at))

@@ -113,12 +113,18 @@ class Parents:
 
     def _describe(self) -> None:
         """The description of each object; those of a series are one, nearly always."""
-        known: dict[Any, int] = {}
+        before: Item | None = None
         for item in self.items:
-            key = item.incoming.tenant.id, descriptions.shape(item.incoming.description)
-            if key not in known:
-                known[key] = descriptions.number(self.tx, key[0], item.incoming.description)
-            item.described = known[key]
+            same = before is not None and before.incoming.tenant.id == item.incoming.tenant.id
+            if (
+                before is not None
+                and same
+                and descriptions.equal(before.incoming.description, item.incoming.description)
+            ):
+                item.described = before.described
+            else:
+                item.described = descriptions.number(self.tx, item.incoming.tenant.id, item.incoming.description)
+            before = item
 
     def _patients(self) -> dict[tuple[Any, ...], int]:
         """Patient key -> row. Every object's patient gets a row, so that the set of patients depends on no order."""
