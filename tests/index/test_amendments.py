@@ -327,7 +327,11 @@ def test_rows_show_the_version_that_is_current(archive: Archive) -> None:
     again = replace(archive.made(ONE, name="Right^Name", policy="newest"), source=first.source)
     archive.put(again)
     assert archive.shows("1.1", NAME) == "Right^Name"
-    archive.say("current", identity=["1.1", "1.1.1", "1.1.1.1"], object=first.blob.object_id.hex())
+    op = archive.say("current", identity=["1.1", "1.1.1", "1.1.1.1"], object=first.blob.object_id.hex())
+    assert archive.shows("1.1", NAME) == "Wrong^Name"
+    archive.undo(op)
+    assert archive.shows("1.1", NAME) == "Right^Name"
+    archive.undo(op, again=True)
     assert archive.shows("1.1", NAME) == "Wrong^Name"
 
 

@@ -20,6 +20,7 @@ POWER = "tests/storage/test_power_loss.py::test_nothing_acknowledged_is_lost"
 FAULTS = "tests/archive/test_database_faults.py"
 CUT, DEADLINES = "tests/dimse/test_cut.py", "tests/dimse/test_deadlines.py"
 REFUSED = "tests/dimse/test_refused.py"
+AMENDMENTS = "tests/index/test_amendments.py"
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,48 @@ BUGS = (
         "        await wire.drain()  # who does not take our answers is not heard: they would pile up\n",
         "",
         f"{DEADLINES}::test_who_does_not_read_its_answers_is_not_heard_and_then_cut",
+    ),
+    Bug(
+        "of a circle of merges the oldest word ignored",
+        "index/placement.py",
+        "    newest = max(range(",
+        "    newest = min(range(",
+        f"{AMENDMENTS}::test_a_circle_of_merges_has_an_end",
+    ),
+    Bug(
+        "an undo that forgets which version was current",
+        "index/decisions.py",
+        "AND op = ? AND kind <> 'encoding'\"",
+        "AND op = ? AND kind IN ('reject', 'restore')\"",
+        f"{AMENDMENTS}::test_rows_show_the_version_that_is_current",
+    ),
+    Bug(
+        "late arrivals shown where they say, not where their study was moved",
+        "index/parents.py",
+        "if item.study and self._said.get(item.home.study_id, 0) & Flag.PLACED]",
+        "if item.study and item.home.study_id in self.studies_new]",
+        f"{AMENDMENTS}::test_merged_studies_answer_by_both_uids",
+    ),
+    Bug(
+        "a correction that leaves the entity tag as it was",
+        "archive/headers.py",
+        '    return held.blob.object_id + (held.overlay.digest if held.overlay is not None else b"")\n',
+        "    return held.blob.object_id\n",
+        "tests/archive/test_corrected.py::test_tags_turn_with_every_correction",
+    ),
+    Bug(
+        "Original Attributes that replace those of others",
+        "dicom/original_attributes.py",
+        "        return element[:-_STOP_BYTES] + new + marks.sequence_stop\n    content = element[lead:] + new\n",
+        "        return head + new + marks.sequence_stop\n    content = new\n",
+        "tests/dicom/test_amended.py::test_items_that_are_there_stay_byte_for_byte",
+    ),
+    Bug(
+        "a webhook's signature that does not cover its moment",
+        "jobs/webhooks.py",
+        'hmac.new(secret.encode(), b"%d." % seconds + body, hashlib.sha256)',
+        "hmac.new(secret.encode(), body, hashlib.sha256)",
+        "tests/jobs/test_webhooks.py::test_a_receiver_takes_what_is_ours_once_and_nothing_else",
     ),
 )
 
