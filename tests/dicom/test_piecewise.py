@@ -14,7 +14,7 @@ import pytest
 
 from radiolith.dicom import encoding, json, piecewise, syntax, tokens, window
 from radiolith.dicom.encoding import element_header, rewrite
-from radiolith.dicom.inflate import Inflated
+from radiolith.dicom.inflate import inflated
 from radiolith.dicom.json import to_json
 from radiolith.dicom.limits import Unparsable
 from radiolith.dicom.piecewise import bulk_paths, json_pieces, xml_pieces
@@ -172,12 +172,12 @@ def test_inflated_bytes_by_their_offset() -> None:
     data = random.randbytes(300_000) + bytes(1_000_000) + random.randbytes(200_000)
     machine = zlib.compressobj(wbits=-15)
     stored = machine.compress(data) + machine.flush()
-    inflated = Inflated(lambda start, stop: stored[start:stop], len(stored))
+    whole = inflated(lambda start, stop: stored[start:stop], len(stored))
     for _ in range(60):
         start = random.randrange(len(data) + 10)
         stop = start + random.choice((0, 1, 70, 100_000, 700_000))
-        assert inflated.read(start, stop) == data[start:stop]
+        assert whole.read(start, stop) == data[start:stop]
     reads: list[int] = []
-    once = Inflated(lambda start, stop: reads.append(start) or stored[start:stop], len(stored))  # type: ignore[func-returns-value]
+    once = inflated(lambda start, stop: reads.append(start) or stored[start:stop], len(stored))  # type: ignore[func-returns-value]
     assert b"".join(once.read(at, at + 50_000) for at in range(0, len(data), 50_000)) == data
     assert reads == sorted(set(reads)), "it began again"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import zlib
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from radiolith.archive.ports import Stream
 from radiolith.archive.reading import PIECE, Read, Reading, is_deflated, is_large, written_as
 from radiolith.dicom.amended import Changes, Origin, amended, amended_pieces, changes
 from radiolith.dicom.amended_series import Series
+from radiolith.dicom.forward import Forward
 from radiolith.dicom.limits import LIMITS, Limits
 from radiolith.dicom.window import Data, Window
 from radiolith.model import Held, Unsupported
@@ -117,9 +118,7 @@ class Headers:
         found = changes(stored, encoding, over, origin, limits)
         rest = read(end, end + behind) if behind else b""
         if found is not None and found.recoded:
-            forward = _Forward(
-                lambda: chain(amended_pieces(Window(read, end), encoding, over, origin, limits), (rest,))
-            )
+            forward = Forward(lambda: chain(amended_pieces(Window(read, end), encoding, over, origin, limits), (rest,)))
             return Long(forward.size(), encoding, forward.read)
         spliced = _Spliced(read, _parts(found, end), rest)
         return Long(spliced.size, encoding, spliced.read)
@@ -230,31 +229,3 @@ class _Spliced:
 
 def _length(part: _Part) -> int:
     return part.stop - part.start if isinstance(part, _Span) else len(part)
-
-
-class _Forward:
-    """What an iterator makes, by its offset, read forwards; a step back begins at the beginning."""
-
-    def __init__(self, make: Callable[[], Iterator[bytes]]):
-        self._make = make
-        self._rewind()
-
-    def _rewind(self) -> None:
-        self._pieces, self._at, self._piece = self._make(), 0, b""
-
-    def size(self) -> int:
-        """Of all of it, which is made once for this."""
-        return sum(len(piece) for piece in self._make())
-
-    def read(self, start: int, stop: int) -> bytes:
-        if start < self._at:
-            self._rewind()
-        out: list[bytes] = []
-        while True:
-            at, piece = self._at, self._piece
-            if at + len(piece) > start:
-                out.append(piece[max(0, start - at) : max(0, stop - at)])
-            following = next(self._pieces, None) if at + len(piece) < stop else None
-            if following is None:
-                return b"".join(out)
-            self._at, self._piece = at + len(piece), following

@@ -17,6 +17,7 @@ from typing import ParamSpec, TypeVar
 from radiolith import metrics
 from radiolith.archive.ports import Stream
 from radiolith.dicom import syntax
+from radiolith.dicom.forward import Forward
 from radiolith.dicom.frames import (
     frame_bits,
     frame_range,
@@ -27,7 +28,7 @@ from radiolith.dicom.frames import (
     table_range,
     unpack_table,
 )
-from radiolith.dicom.inflate import Inflated
+from radiolith.dicom.inflate import inflated
 from radiolith.dicom.limits import Unparsable
 from radiolith.dicom.sniff import actual_encoding
 from radiolith.dicom.window import Data, Window
@@ -201,10 +202,10 @@ class Reading:
         """Make the next read come from the medium, not from memory, where that can be asked for."""
         self._store.backend.forget(held.blob.place)
 
-    def _inflated(self, held: Held) -> Inflated:
+    def _inflated(self, held: Held) -> Forward:
         """A deflated dataset from its first byte on, read from its beginning."""
         start = held.layout.dataset_start
-        return Inflated(
+        return inflated(
             lambda first, last: bytes(self.range_now(held, start + first, start + last)),
             held.layout.dataset_end - start,
         )

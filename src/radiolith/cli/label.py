@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radiolith.cli import console, options
+from radiolith.cli.deciding import Issuer, PatientId, Reason, asked, opened, take_home
 
 if TYPE_CHECKING:
     from radiolith.archive.labels import Used
@@ -16,19 +17,12 @@ PAGE = 500
 """Entries asked for at a time."""
 
 app = typer.Typer(help="Words and NAME=VALUE on patients, studies and series.", no_args_is_help=True)
+app.callback()(take_home)
 Text = Annotated[str, typer.Argument(metavar="LABEL", help="A word, or NAME=VALUE.")]
 Studies = Annotated[list[str] | None, typer.Option("--study", metavar="UID", help="A study; may be repeated.")]
 Series = Annotated[
     str, typer.Option("--series", metavar="UID", help="A series of the study that --study names, instead of it.")
 ]
-Patient = Annotated[str, typer.Option("--patient", metavar="ID", help="A patient, by ID.")]
-Issuer = Annotated[str, typer.Option("--issuer", metavar="TEXT", help="Who issued the patient ID.")]
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for other people.")]
-
-
-@app.callback()
-def _home(context: typer.Context, home: options.Home) -> None:
-    context.obj = home
 
 
 def _subjects(studies: list[str] | None, series: str, patient: str, issuer: str) -> list[Subject]:
@@ -52,7 +46,7 @@ def add(
     text: Text,
     study: Studies = None,
     series: Series = "",
-    patient: Patient = "",
+    patient: PatientId = "",
     issuer: Issuer = "",
     reason: Reason = "",
 ) -> None:
@@ -66,7 +60,7 @@ def remove(
     text: Text,
     study: Studies = None,
     series: Series = "",
-    patient: Patient = "",
+    patient: PatientId = "",
     issuer: Issuer = "",
     reason: Reason = "",
 ) -> None:
@@ -75,13 +69,10 @@ def remove(
 
 
 def _say(context: typer.Context, text: str, subjects: list[Subject], reason: str, *, gone: bool) -> None:
-    from radiolith.archive.operations import Asked
-    from radiolith.home import open_home
-
-    with open_home(context.obj) as home:
+    with opened(context) as home:
         verbs = home.graph.decisions.labels
         verb = verbs.take if gone else verbs.put
-        done = home.run(verb(home.principal, subjects, text, Asked(reason=reason)))
+        done = home.run(verb(home.principal, subjects, text, asked(reason)))
     console.say(f"{done.summary[:1].upper()}{done.summary[1:]}. To take that back: radiolith label undo {done.op}")
 
 
@@ -92,9 +83,7 @@ def undo(
     again: Annotated[bool, typer.Option("--again", help="Make it count again.")] = False,
 ) -> None:
     """Take back what one add or remove did."""
-    from radiolith.home import open_home
-
-    with open_home(context.obj) as home:
+    with opened(context) as home:
         done = home.run(home.graph.decisions.labels.undo(home.principal, op, again=again))
     console.say(f"{done.summary[:1].upper()}{done.summary[1:]}.")
 
@@ -104,17 +93,15 @@ def show(
     context: typer.Context,
     study: Studies = None,
     series: Series = "",
-    patient: Patient = "",
+    patient: PatientId = "",
     issuer: Issuer = "",
     as_json: options.AsJson = False,
 ) -> None:
     """The labels of one patient, study or series."""
-    from radiolith.home import open_home
-
     subjects = _subjects(study, series, patient, issuer)
     if len(subjects) != 1:
         raise typer.BadParameter("name one patient, study or series")
-    with open_home(context.obj) as home:
+    with opened(context) as home:
         found = [str(one) for one in home.run(home.graph.decisions.labels.of(home.principal, subjects[0]))]
     if as_json:
         console.give_json(found)
@@ -126,10 +113,8 @@ def show(
 @app.command("list")
 def list_(context: typer.Context, as_json: options.AsJson = False) -> None:
     """Labels in use, and how many patients, studies and series carry each."""
-    from radiolith.home import open_home
-
     found: list[Used] = []
-    with open_home(context.obj) as home:
+    with opened(context) as home:
         verb = home.graph.decisions.labels
         while page := home.run(verb.used(home.principal, PAGE, found[-1].label if found else None)):
             found += page

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 
+from radiolith.dicom.forward import Forward
 from radiolith.dicom.limits import LIMITS, Limits, Unparsable, exceeded
 
 PIECE = 64 * 1024
@@ -97,37 +98,15 @@ def inflate(data: bytes, size: int, limits: Limits = LIMITS) -> bytes:
     return bytes(out[:size])
 
 
-class Inflated:
-    """The inflated bytes of a deflated dataset by their offset, read forwards; a step back begins at the beginning."""
+def inflated(read: Callable[[int, int], bytes], stored: int, limits: Limits = LIMITS) -> Forward:
+    """The inflated bytes of a deflated dataset by their offset; raises as `Inflater`.
 
-    __slots__ = ("_at", "_limits", "_piece", "_pieces", "_read", "_stored")
+    `read` gives the deflated bytes [start, stop); `stored` is how many there are.
+    """
 
-    def __init__(self, read: Callable[[int, int], bytes], stored: int, limits: Limits = LIMITS) -> None:
-        """`read` gives the deflated bytes [start, stop); `stored` is how many there are."""
-        self._read, self._stored, self._limits = read, stored, limits
-        self._rewind()
+    def pieces() -> Iterator[bytes]:
+        inflater = Inflater(limits)
+        for start in range(0, stored, _READ):
+            yield from inflater.feed(read(start, min(stored, start + _READ)))
 
-    def _rewind(self) -> None:
-        self._pieces = self._all()
-        self._at, self._piece = 0, b""
-
-    def _all(self) -> Iterator[bytes]:
-        inflater = Inflater(self._limits)
-        for start in range(0, self._stored, _READ):
-            yield from inflater.feed(self._read(start, min(self._stored, start + _READ)))
-
-    def read(self, start: int, stop: int) -> bytes:
-        """The bytes [start, stop), fewer where they end. Raises as `Inflater`."""
-        if start < self._at:
-            self._rewind()
-        out: list[bytes] = []
-        while True:
-            at, piece = self._at, self._piece
-            if at + len(piece) > start:
-                out.append(piece[max(0, start - at) : max(0, stop - at)])
-            if at + len(piece) >= stop:
-                return b"".join(out)
-            following = next(self._pieces, None)
-            if following is None:
-                return b"".join(out)
-            self._at, self._piece = at + len(piece), following
+    return Forward(pieces)

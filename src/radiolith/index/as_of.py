@@ -6,7 +6,6 @@ before schema 6 are known by their last word until a rebuild. Limits: STUDIES th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +17,7 @@ from radiolith.index.heldrows import JOINED, Homes, held_joined, tenant_uid
 from radiolith.index.reckoning import Pair, Reckoning, ShownStudy, StudyRow
 from radiolith.index.session import Reader
 from radiolith.index.uids import pack_uid, unpack_uid
-from radiolith.index.words import UNDO, Subject
+from radiolith.index.words import Subject
 from radiolith.model import Held, Identity, LimitExceeded
 
 STUDIES = 100  # that ever led to one study, by merges and moves
@@ -177,19 +176,10 @@ def _decided(
     for series, sop, said_at, fact, kind, op, value in rows:
         name = bytes(op)
         if name not in undone:
-            undone[name] = _undone(read, tenant_id, name, at)
+            undone[name] = words.undone_until(read, tenant_id, name, at)
         if not undone[name]:
             found.setdefault((bytes(series), bytes(sop)), []).append((kind, (said_at, bytes(fact)), value))
     return found
-
-
-def _undone(read: Reader, tenant_id: int, op: bytes, at: int) -> bool:
-    row = read.one(
-        "SELECT value FROM words WHERE tenant_id = ? AND level = 0 AND study = ? AND series = ? AND sop = ? AND patient = ''"
-        " AND issuer = '' AND slot = ? AND at <= ? ORDER BY at DESC, fact DESC LIMIT 1",
-        (tenant_id, b"", b"", b"", UNDO + op.hex(), at),
-    )
-    return bool(row and json.loads(row[0]))
 
 
 def _duplicates(read: Reader, instance_id: int) -> frozenset[bytes]:

@@ -222,13 +222,14 @@ def _read(read: Reader, tenant_id: int, where: str, params: Sequence[Any], until
             active = not row[14]
         else:
             if op not in before:
-                before[op] = _undone_until(read, tenant_id, op, until)
+                before[op] = undone_until(read, tenant_id, op, until)
             active = not before[op]
         found.append(Said(subject, slot, at, fact, op, json.loads(value), target, whom, active))
     return found
 
 
-def _undone_until(read: Reader, tenant_id: int, op: bytes, until: int) -> bool:
+def undone_until(read: Reader, tenant_id: int, op: bytes, until: int) -> bool:
+    """Whether an operation was undone at that moment (microseconds)."""
     row = read.one(
         "SELECT value FROM words WHERE tenant_id = ? AND level = 0 AND study = ? AND series = ? AND sop = ? AND patient = ''"
         " AND issuer = '' AND slot = ? AND at <= ? ORDER BY at DESC, fact DESC LIMIT 1",
