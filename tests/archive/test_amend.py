@@ -187,6 +187,13 @@ async def test_what_is_not_there_or_not_possible_is_said(tmp_path: Path) -> None
             amend.change(who, of_study("1.1"), {"StudyDate": "yesterday"}), amend.undo(who, "zz"),
             amend.change(who, of_patient(PatientKey("")), {"PatientName": "x"}),
             amend.change(who, of_study("1.1"), {"StudyID": "1"}, (), Asked(why="BECAUSE")),
+            amend.change(who, of_study("1.1"), {"StudyDescription": "half a \ud800"}),
+            amend.change(who, of_study("1.1"), {"StudyDescription": float("nan")}),
+            amend.change(who, of_study("1.1"), {"PatientSize": "1e5555"}),
+            amend.merge_patients(who, P1, PatientKey("P\\Q"), new=True),
+            amend.merge_patients(who, P1, PatientKey(" Q "), new=True),
+            amend.move_study(who, "1.1", PatientKey("Q" * 65), new=True),
+            amend.move_study(who, "1.1", PatientKey("Q", "HOSP\\OTHER"), new=True),
         ):  # fmt: skip
             with pytest.raises(BadInput):
                 await call
@@ -296,6 +303,16 @@ async def test_versions_and_what_differs_between_them(tmp_path: Path) -> None:
         for version in ("0" * 32, other.upper()):
             with pytest.raises((NotFound, BadInput)):
                 await verbs.history.content(who, "1.1.1.1", version)
+        for role in (
+            "reader",
+            "editor",
+            "writer",
+            "auditor",
+        ):  # what was received may have been rejected, or another patient's
+            with pytest.raises(NotAllowed):
+                await verbs.history.content(replace(who, role=role), "1.1.1.1", other)
+            with pytest.raises(NotAllowed):
+                await verbs.history.difference(replace(who, role=role), "1.1.1.1", one, other)
 
 
 async def test_another_tenant_is_no_part_of_it(tmp_path: Path) -> None:

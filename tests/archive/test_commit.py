@@ -12,6 +12,7 @@ import pytest
 from radiolith import app
 from radiolith.archive import commit, operations
 from radiolith.archive.commit import PATIENT_TASKS
+from radiolith.index.session import Contention
 from radiolith.model import NoSpace, NotFound, Outcome, Receipt
 from radiolith.storage.backends.segment_file import FileStream
 from radiolith.storage.drafts import Draft
@@ -105,6 +106,32 @@ async def test_a_batch_waits_for_company(tmp_path: Path, monkeypatch: pytest.Mon
 async def test_a_batch_that_nobody_asks_for_waits_only_so_long(tmp_path: Path) -> None:
     async with opened(tmp_path / "home") as graph, asyncio.timeout(30):
         assert (await (await _sent(graph, 1))).outcome is Outcome.STORED
+
+
+@pytest.mark.parametrize("times", [commit.TRIES - 1, commit.TRIES])
+async def test_what_was_in_the_way_of_others_is_tried_again(
+    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the last who wait for each other have gone; then the sender is told to come again, and nothing is held."""
+    real, met = commit.instances.insert, 0
+
+    def insert(*arguments: Any) -> Any:
+        nonlocal met
+        met += 1
+        if met <= times:
+            raise Contention("others were in the way", retry_after=1)
+        return real(*arguments)
+
+    async with opened(tmp_path / "home") as graph, asyncio.timeout(30):
+        monkeypatch.setattr(commit.instances, "insert", insert)
+        sent = await _sent(graph, 1, more=False)
+        if times < commit.TRIES:
+            assert (await sent).outcome is Outcome.STORED
+        else:
+            with pytest.raises(Contention):
+                await sent
+            with pytest.raises(NotFound):
+                await graph.archive.retrieve.locate(principal(graph), "1.7")
 
 
 async def test_a_large_rejection_goes_on_a_few_facts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

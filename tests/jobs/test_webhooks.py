@@ -404,6 +404,7 @@ async def test_a_target_that_is_not_there() -> None:
         (["127.0.0.1"], False), (["10.0.0.7"], False), (["::1"], False), (["fd00::1"], False), (["100.64.1.1"], False),
         (["93.184.216.34", "127.0.0.1"], False), (["::ffff:127.0.0.1"], False), (["64:ff9b::7f00:1"], False),
         (["169.254.169.254"], True), (["fe80::1%eth0"], True), (["0.0.0.0"], True), (["::"], True), (["224.0.0.1"], True),
+        (["192.0.0.192"], True),
         (["::ffff:169.254.169.254"], True), (["2002:a9fe:a9fe::1"], True),
     ],
 )  # fmt: skip

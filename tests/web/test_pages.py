@@ -290,6 +290,19 @@ def test_api_failures_have_their_status(world: World) -> None:
     assert client.post("/api/v1/rejected/restore", json={"study": "a/b"}, headers=BEARER).status_code == 422
 
 
+def test_a_question_that_does_not_fit_is_not_repeated_in_the_answer(world: World) -> None:
+    """It may be no text: half a pair of surrogates cannot be written."""
+    client = world.client()
+    for body in (
+        b'{"study": "1.2", "reason": "\\ud800"}',
+        b'{"study": "\\ud800", "reason": "113001"}',
+        b'{"study": 7}',
+    ):
+        answer = client.post("/api/v1/rejected", content=body, headers=BEARER | {"content-type": "application/json"})
+        assert answer.status_code == 422, body
+        assert {tuple(one) for one in answer.json()["detail"]} == {("type", "loc", "msg")}
+
+
 def test_status_needs_the_right(world: World) -> None:
     assert world.client().get("/api/v1/status", headers=BEARER).json()["instances"] == 7
     assert world.signed_in().get("/api/v1/status").status_code == 200

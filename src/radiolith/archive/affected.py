@@ -12,6 +12,7 @@ from itertools import islice
 
 from radiolith.archive.operations import Deed, Operation, Plan, slices
 from radiolith.archive.subjects import PatientKey, Subject, checked, home_of, of_instance, of_series, of_study
+from radiolith.dicom.valid import check_value
 from radiolith.index import instances, persons, told
 from radiolith.index.person import name_keys
 from radiolith.index.persons import Person
@@ -191,7 +192,19 @@ def target_patient(read: Reader, tenant: int, key: PatientKey, *, new: bool) -> 
             held_patient(read, tenant, key)
         except NotFound as failure:
             raise NotFound(f"{failure}; say that it is a new one, if it is") from None
+    if found is None:
+        _new_identifier(key)
     return found
+
+
+def _new_identifier(key: PatientKey) -> None:
+    """Headers will show it: Patient ID (0010,0020) and Issuer of Patient ID (0010,0021). Raises BadInput."""
+    for value, called in ((key.value, "PatientID"), (key.issuer, "IssuerOfPatientID")):
+        check_value("LO", value, called)
+        if value != value.strip(
+            " "
+        ):  # which mean nothing (PS3.5 6.2): an object with this ID would be another patient's
+            raise BadInput(f"{called}: a value does not begin or end with spaces")
 
 
 def key_of(person: Person | None) -> str:

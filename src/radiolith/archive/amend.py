@@ -238,7 +238,7 @@ class Amend:
         if whole and not new_study:
             raise BadInput("a whole series is split off into a new study, or moved to another one")
         tenant, apart = principal.tenant.id, self._operations.uid() if new_study else ""
-        fresh = {series: self._operations.uid() for series, _ in pieces}
+        fresh = {series: self._operations.uid() for series in dict.fromkeys(series for series, _ in pieces)}
 
         def plan(read: Reader) -> Plan:
             goings = [

@@ -16,6 +16,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -40,6 +41,7 @@ from radiolith.trust.keys import FACTS, Keys, Label
 
 BATCH_BYTES = 8 << 20  # 15 CT slices: more gains nothing, a sync costs 1 ms and 8 MiB 5 ms
 BATCH_TASKS = 512  # bounds the transaction: 512 rows take about 10 ms
+TRIES = 8  # of one transaction: of N that wait for each other N - 1 go on, and two nodes have 2 x 4 at once
 PATIENT_BYTES = 4 << 20  # a batch that nobody waits for yet begins at this size, so that disk and sender work at once,
 PATIENT_TASKS = 16  # or at this number of objects,
 PATIENT_SECONDS = 0.02  # or when its first has waited so long
@@ -252,10 +254,7 @@ class Committer:
         """Rows, changes and audit of the whole batch in one transaction; a failure voids what is in the log."""
         try:
             self._store.backend.steps("transaction")
-            try:
-                self._transact(batch, fresh)
-            except Contention:  # two nodes met in the same rows: rolled back whole, and free now
-                self._transact(batch, fresh)
+            self._transact_again(batch, fresh)
         except Exception:
             self._voids += [waiting.task for waiting in fresh]
             try:
@@ -264,6 +263,14 @@ class Committer:
                 log.warning("a refused batch could not be voided yet", objects=len(self._voids))
             raise
         self._store.backend.steps("answer")
+
+    def _transact_again(self, batch: list[_Waiting], fresh: list[_Waiting]) -> None:
+        """`_transact`, until nobody is in the way: of those that met in the same rows one goes on each time."""
+        for _ in range(TRIES - 1):
+            with suppress(Contention):  # rolled back whole, and the rows are free now
+                self._transact(batch, fresh)
+                return
+        self._transact(batch, fresh)
 
     def _transact(self, batch: list[_Waiting], fresh: list[_Waiting]) -> None:
         with self._database.write(durable=False) as tx:  # the log is: docs/decisions/005

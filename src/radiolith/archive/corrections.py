@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, cast
 
 import orjson
@@ -151,4 +152,18 @@ def _said(tag: int, vr: str, name: str, value: object) -> dict[str, object]:
     if any(isinstance(one, (list, dict)) for one in listed):
         return {"vr": vr, "Value": listed}
     text = "\\".join("" if one is None else str(one) for one in listed)
-    return orjson.loads(attribute_json({tag: (vr, text)}))[f"{tag:08X}"]
+    if any(isinstance(one, float) and not isfinite(one) for one in listed) or not _is_text(text):
+        raise BadInput(f"{name}: a value is no number, or has a character that there is not")
+    try:
+        return orjson.loads(attribute_json({tag: (vr, text)}))[f"{tag:08X}"]
+    except orjson.JSONDecodeError:
+        raise BadInput(f"{name}: a value does not fit into {vr}") from None
+
+
+def _is_text(text: str) -> bool:
+    """Half a pair of surrogates is nothing that can be written."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

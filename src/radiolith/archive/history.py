@@ -216,6 +216,7 @@ class History:
         return digest.digest()
 
     async def _version(self, principal: Principal, sop: str, version: str) -> Held:
+        require(principal, Action.HISTORY)
         require(principal, Action.RETRIEVE)
         tenant = principal.tenant.id
         if len(version) != 32 or set(version) - set("0123456789abcdef"):

@@ -19,6 +19,9 @@ from radiolith.model import BadInput, NotAllowed
 URL_MAX = 2048  # characters
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 _TARGET = re.compile(r"[!-~]*")
+_ASSIGNED = ipaddress.IPv4Network(
+    "192.0.0.0/24"
+)  # RFC 6890: no host's; a cloud has its metadata service at 192.0.0.192
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -70,7 +73,7 @@ def _literal(host: str) -> Address | None:
 def judge(address: Address, *, secure: bool, allow_private: bool) -> None:
     """Raises NotAllowed when nothing may be posted to this network address."""
     for one in (address, *_inside(address)):
-        if one.is_link_local or one.is_multicast or one.is_unspecified:
+        if one in _ASSIGNED or one.is_link_local or one.is_multicast or one.is_unspecified:
             raise NotAllowed(f"{address} is link-local, multicast or no address: webhooks never go there")
         if one.is_global and not (one.is_reserved and one not in _NAT64):
             if not secure:

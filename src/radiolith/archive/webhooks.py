@@ -59,8 +59,8 @@ class Webhooks:
         Raises BadInput, NotAllowed for a target that must not be (targets.py), Conflict for a name there is, LimitExceeded.
         """
         require(principal, Action.WEBHOOKS)
-        if not 1 <= len(name) <= NAME_MAX or not name.isprintable() or name != name.strip():
-            raise BadInput(f"a name has 1 to {NAME_MAX} printable characters")
+        if not 1 <= len(name) <= NAME_MAX or not name.isprintable() or name != name.strip() or "/" in name:
+            raise BadInput(f"a name has 1 to {NAME_MAX} printable characters and no slash")
         if role not in VISIBLE:
             raise BadInput(f"a webhook sees what one of these roles sees: {', '.join(VISIBLE)}")
         kinds_of(kinds)

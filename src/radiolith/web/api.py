@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field, model_validator
 
@@ -301,6 +302,7 @@ def application(inside: Inside) -> FastAPI:
     app.include_router(changes.calls)
     app.include_router(webhooks.calls)
     app.add_exception_handler(Failure, _failed)
+    app.add_exception_handler(RequestValidationError, _unfit)
     return app
 
 
@@ -314,3 +316,18 @@ async def _failed(request: Request, failure: Exception) -> JSONResponse:
         headers["retry-after"] = str(failure.retry_after)
     number = code(failure)
     return JSONResponse({"type": "about:blank", "status": number, "detail": sentence(failure)}, number, headers)
+
+
+async def _unfit(request: Request, failure: Exception) -> JSONResponse:
+    """What is wrong with a question and where, as FastAPI says it, but for what was sent: it may be large, and no text at all."""
+    if not isinstance(failure, RequestValidationError):
+        raise failure
+    detail = [
+        {"type": one["type"], "loc": [_named(part) for part in one["loc"]], "msg": one["msg"]}
+        for one in failure.errors()
+    ]
+    return JSONResponse({"detail": detail}, 422)
+
+
+def _named(part: str | int) -> str | int:
+    return part.encode("ascii", "backslashreplace").decode()[:64] if isinstance(part, str) else part
