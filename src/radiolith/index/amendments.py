@@ -19,7 +19,6 @@ from radiolith.index import decisions, labels, placing, shown, words
 from radiolith.index.changes import ChangeKind, record
 from radiolith.index.counts import Tally
 from radiolith.index.heard import Heard, text
-from radiolith.index.identities import IN_CHUNK
 from radiolith.index.patients import Patients, State
 from radiolith.index.session import Writer
 from radiolith.index.uids import pack_uid
@@ -253,7 +252,7 @@ def _follow(heard: Heard, bearing: _Bearing, at: int, kind: ChangeKind) -> None:
         if uid in bearing.studies or uid in bearing.targets:
             tally.touch(rows[uid], at)
     affected = {*rows.values(), *_studies_of(tx, people)} | shown.shown_from(tx, rows.values())
-    _lock_studies(tx, affected - set(rows.values()))
+    placing.lock_studies(tx, affected - set(rows.values()))
     moved = placing.Mover(tx, tenant_id, heard.word.at, tally).run(homes)
     affected |= moved.studies
     tally.apply(tx)
@@ -285,17 +284,3 @@ def _studies_of(tx: Writer, people: Iterable[int]) -> set[int]:
         found |= {row[0] for row in tx.all("SELECT study_id FROM study_patients WHERE patient_id = ?", (row_id,))}
         found |= {row[0] for row in tx.all("SELECT id FROM studies WHERE patient_id = ?", (row_id,))}
     return found
-
-
-def _lock_studies(tx: Writer, rows: Iterable[int]) -> None:
-    """In the order of their UIDs, as everywhere."""
-    if tx.dialect != "postgresql":
-        return
-    uids: list[tuple[bytes, int]] = []
-    numbers = sorted(rows)
-    for start in range(0, len(numbers), IN_CHUNK):
-        chunk = numbers[start : start + IN_CHUNK]
-        found = tx.all(f"SELECT uid, id FROM studies WHERE id IN ({', '.join('?' * len(chunk))})", chunk)  # noqa: S608
-        uids += [(bytes(row[0]), row[1]) for row in found]
-    for _, row_id in sorted(uids):
-        tx.one(f"SELECT id FROM studies WHERE id = ?{tx.lock_rows}", (row_id,))  # noqa: S608

@@ -52,6 +52,20 @@ def series_row(tx: Writer, tenant_id: int, study_id: int, uid: bytes) -> int:
     return row[0]
 
 
+def lock_studies(tx: Writer, rows: Iterable[int]) -> None:
+    """In the order of their UIDs, as everywhere."""
+    if tx.dialect != "postgresql":
+        return
+    uids: list[tuple[bytes, int]] = []
+    numbers = sorted(rows)
+    for start in range(0, len(numbers), IN_CHUNK):
+        chunk = numbers[start : start + IN_CHUNK]
+        found = tx.all(f"SELECT uid, id FROM studies WHERE id IN ({', '.join('?' * len(chunk))})", chunk)  # noqa: S608
+        uids += [(bytes(row[0]), row[1]) for row in found]
+    for _, row_id in sorted(uids):
+        tx.one(f"SELECT id FROM studies WHERE id = ?{tx.lock_rows}", (row_id,))  # noqa: S608
+
+
 def note_moved(tx: Writer, tenant_id: int, home_id: int, series_id: int) -> None:
     """Something of the received series is shown in the other one."""
     tx.run(

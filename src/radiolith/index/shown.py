@@ -17,6 +17,7 @@ from radiolith.index.counts import refresh_study, unlist_modalities
 from radiolith.index.descriptions import NOBODY
 from radiolith.index.patients import Patients, State, unsaid
 from radiolith.index.person import NameKind, write_names
+from radiolith.index.placing import lock_studies
 from radiolith.index.reckoning import Pair, Reckoning, ShownStudy, StudyRow
 from radiolith.index.session import Writer
 from radiolith.index.view import Place
@@ -68,13 +69,15 @@ class _Settling:
         self.tx, self.tenant_id, self.series = tx, tenant_id, series
         self.reckoning = Reckoning(tx, tenant_id)
         self.patients = Patients(tx, tenant_id)
-        self.changed_patients: set[int] = set()
+        self._marked: set[Subject] = set()
 
     def run(self, studies: set[int], patients: set[int]) -> None:
-        known = {study_id: self.reckoning.row(study_id) for study_id in sorted(studies | shown_from(self.tx, studies))}
+        known: dict[int, StudyRow] = {}
+        self._know(known, studies | shown_from(self.tx, studies))
         for row_id in patients:  # what their rows and headers say is in the corrections of those
             self._also(known, "SELECT study_id FROM study_patients WHERE patient_id = ?", row_id)
             self._also(known, "SELECT id FROM studies WHERE patient_id = ?", row_id)
+        self._know(known, shown_from(self.tx, set(known)))
         patients = self._followers(patients)
         for row in list(known.values()):
             patients |= self._place_study(row) | self._unnamed(row.id)
@@ -86,25 +89,36 @@ class _Settling:
 
     def _also(self, known: dict[int, StudyRow], sql: str, row_id: int) -> None:
         """Studies about which something was said: their headers may show what changed."""
-        for (study_id,) in self.tx.all(sql, (row_id,)):
-            if study_id not in known and self.tx.one("SELECT 1 FROM studies WHERE id = ? AND words > 0", (study_id,)):
-                known[study_id] = self.reckoning.row(study_id)
+        rows = {study_id for (study_id,) in self.tx.all(sql, (row_id,)) if study_id not in known}
+        self._know(
+            known, {one for one in rows if self.tx.one("SELECT 1 FROM studies WHERE id = ? AND words > 0", (one,))}
+        )
+
+    def _know(self, known: dict[int, StudyRow], rows: set[int]) -> None:
+        """Look at these study rows too, under their locks: what another transaction does to them is done, or waits."""
+        new = rows - set(known)
+        lock_studies(self.tx, new)
+        known |= {study_id: self.reckoning.row(study_id) for study_id in sorted(new)}
 
     # ------------------------------------------------------------ patients
 
     def _followers(self, patients: set[int]) -> set[int]:
-        """With those that may show what headers say of these: merged into, or given a study of theirs."""
+        """With those they were merged into, which may show what headers say of these."""
         found = set(patients)
         for row_id in patients:
             row = self.tx.one("SELECT words FROM patients WHERE id = ?", (row_id,))
             if row is not None and row[0]:
                 found.add(self.patients.row(self.reckoning.view.patient(self.patients.name(row_id)).end)[0])
-                sql = (
-                    "SELECT DISTINCT s.patient_id FROM study_patients h CROSS JOIN studies s WHERE h.patient_id = ?"
-                    " AND s.id = h.study_id AND s.patient_id IS NOT NULL"
-                )
-                found |= {one[0] for one in self.tx.all(sql, (row_id,))}
         return found
+
+    def _mark(self, *whom: Subject) -> None:
+        """Arrivals that change what these patients' rows show look for studies that show it too."""
+        for who in whom:
+            if who not in self._marked:
+                self._marked.add(who)
+                row_id, said = self.patients.row(who)
+                if not said:
+                    self.tx.run("UPDATE patients SET words = 1 WHERE id = ?", (row_id,))
 
     def _place_study(self, row: StudyRow) -> set[int]:
         """Whose study it is; the patients whose rows may follow."""
@@ -270,6 +284,8 @@ class _Settling:
         name = (place[0],) if plain else (*place, series)
         if name not in known:
             person = self.reckoning.home_person(place[0], key)
+            if person != shown.person:
+                self._mark(person, shown.person)
             known[name] = self.reckoning.overlay((place, person), shown, series, others)
         overlay = known[name]
         return overlays.store(self.tx, self.tenant_id, overlay) if overlay is not None else None
