@@ -470,6 +470,33 @@ def test_merges_and_arrivals_at_once_leave_nothing_behind(database: Database) ->
     assert counted(database) == recount(database)
 
 
+def test_what_follows_an_arrival_waits_for_who_decides(fresh: Callable[[str], Database]) -> None:
+    """Otherwise it would look at some words before a decision and at others after it, and write over what the decision wrote."""
+    database = fresh("postgresql")
+    archive = Archive(database)
+    archive.store(ONE)
+    archive.say("amend", of=[["study", "1.1"]], set={"00081030": {"vr": "LO", "Value": ["x"]}})
+    again = archive.made(ONE, name="Right^Name", policy="newest")
+    with database.write() as deciding:
+        words.lock(deciding, 1)
+        arriving = threading.Thread(target=archive.put, args=(again,))
+        arriving.start()
+        while arriving.is_alive() and not deciding.one("SELECT 1 FROM pg_locks WHERE NOT granted"):
+            pass
+        assert arriving.is_alive(), "it has not waited"
+    arriving.join(60)
+    assert len(archive.held("1.1", current_only=False)) == 2
+
+
+def test_a_patient_is_answered_with_how_much_there_is(archive: Archive) -> None:
+    archive.store(ONE)
+    archive.store(Identity("1.2", "1.2.1", "1.2.1.1"))
+    asked = Query(Level.PATIENT, (Match((PATIENT_ID,), ("P1",)),), ((0x00201202,), (0x00201204,)))
+    with archive.database.read(20) as read:
+        (row,) = search(read, TENANT.id, asked).rows
+    assert [(type(row[tag][1]), row[tag][1]) for tag in (0x00201202, 0x00201204)] == [(int, 2), (int, 2)]
+
+
 def test_as_of_a_moment_words_count_that_had_been_said(archive: Archive) -> None:
     archive.store(ONE)
     op = archive.say("amend", at=AT + 10, of=[["study", "1.1"]], set={"00081030": {"vr": "LO", "Value": ["x"]}})

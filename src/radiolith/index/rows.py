@@ -41,8 +41,8 @@ KEYS = {
 
 _COUNTED = {
     "#studies": "(SELECT COUNT(*) FROM studies x WHERE x.patient_id = p.id AND x.instances > 0)",
-    "#series": "(SELECT COALESCE(SUM(x.series), 0) FROM studies x WHERE x.patient_id = p.id)",
-    "#instances": "(SELECT COALESCE(SUM(x.instances), 0) FROM studies x WHERE x.patient_id = p.id)",
+    "#series": "(SELECT CAST(COALESCE(SUM(x.series), 0) AS BIGINT) FROM studies x WHERE x.patient_id = p.id)",
+    "#instances": "(SELECT CAST(COALESCE(SUM(x.instances), 0) AS BIGINT) FROM studies x WHERE x.patient_id = p.id)",
 }
 
 

@@ -33,8 +33,10 @@ def settle(
     """Bring study rows up to date, with all that is below them, and the patients they had and have.
 
     series: rows whose columns may be others though nothing was said about them (another version is current). patients: rows
-    that may be others; the studies shown under those that are follow.
+    that may be others; the studies shown under those that are follow. What follows may be far apart, and nobody may decide
+    about it between a look and the writing: arrivals wait here, and two who hold what the other needs are tried again.
     """
+    words.lock(tx, tenant_id)
     _Settling(tx, tenant_id, set(series)).run(set(studies), set(patients))
 
 
