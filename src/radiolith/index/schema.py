@@ -19,6 +19,7 @@ def _table(name: str, columns: str, key: str = "", since: int = 1) -> Table:
     return Table(name, tuple(part.strip() for part in columns.split(",")), tuple(key.split()), since)
 
 
+# The columns of a key come first: of others SQLite 3.40 says in its integrity_check that a value is NULL which is not.
 TABLES = (
     _table("meta", "key text!, value text!", "key"),
     _table("tenants", "id id, uid blob!, name text!, at int!, fact blob!"),
@@ -233,7 +234,7 @@ TABLES = (
     # series as received whose instances are shown in other series; overlay: the corrections of their headers there
     _table("moved", "home_id int!, series_id int!, tenant_id int!, overlay blob", "home_id series_id", since=6),
     # every patient that the headers of a study name; more than one is a case for a person
-    _table("study_patients", "tenant_id int!, study_id int!, patient_id int!", "study_id patient_id", since=6),
+    _table("study_patients", "study_id int!, patient_id int!, tenant_id int!", "study_id patient_id", since=6),
     # names under which a study is found though it shows others now; kind: study_names.Kind
     _table(
         "study_names",
@@ -244,14 +245,14 @@ TABLES = (
     # level and owner_id: whose label it is; value '' is a mere word
     _table(
         "labels",
-        "tenant_id int!, level int!, owner_id int!, name text!, value text!",
+        "level int!, owner_id int!, name text!, value text!, tenant_id int!",
         "level owner_id name value",
         since=6,
     ),
     # values of attributes that a setting made searchable; attribute: code number; value: folded for matching
     _table(
         "extras",
-        "tenant_id int!, attribute int!, value text!, instance_id int!",
+        "instance_id int!, attribute int!, value text!, tenant_id int!",
         "instance_id attribute value",
         since=6,
     ),
