@@ -18,6 +18,7 @@ class Layer:
 
     peer_max_length = 4096
     may_send_data = True
+    owes_release_reply = False
 
     def send_data(self, buffers: list[bytes]) -> list[bytes]:
         return buffers

@@ -62,6 +62,9 @@ def test_a_connection_cut_at_every_byte(archive: Served) -> None:
         range(1, len(sops) + 1)
     )
     assert archive.instances() == set(sops)
+    with archive.graph.database.read() as read:  # nor was one kept as another version, or set aside
+        kept = [read.one(f"SELECT COUNT(*) FROM {table}") for table in ("instances", "quarantine")]  # noqa: S608
+    assert kept == [(len(sops),), (0,)]
 
 
 def pdus_of(spoken: bytes) -> list[tuple[int, int]]:
