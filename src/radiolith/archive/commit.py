@@ -16,7 +16,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -32,7 +31,7 @@ from radiolith.archive.tasks import (
     fact_draft,
     is_indexed,
 )
-from radiolith.index import audit, facts, instances, quarantine, segments
+from radiolith.index import audit, facts, instances, quarantine, segments, words
 from radiolith.index.database import Database
 from radiolith.index.session import Contention
 from radiolith.model import AuditEvent, Blob, Fact, Failure, Outcome, Place, Scope, Unavailable
@@ -265,16 +264,17 @@ class Committer:
         self._store.backend.steps("answer")
 
     def _transact_again(self, batch: list[_Waiting], fresh: list[_Waiting]) -> None:
-        """`_transact`, until nobody is in the way: of those that met in the same rows one goes on each time."""
-        for _ in range(TRIES - 1):
-            with suppress(Contention):  # rolled back whole, and the rows are free now
-                self._transact(batch, fresh)
-                return
-        self._transact(batch, fresh)
+        """`_transact`, until nobody is in the way; from the second time on in turn with those who decide."""
+        for number in range(TRIES - 1):
+            with contextlib.suppress(Contention):  # rolled back whole, and the rows are free now
+                return self._transact(batch, fresh, in_turn=number > 0)
+        return self._transact(batch, fresh, in_turn=True)
 
-    def _transact(self, batch: list[_Waiting], fresh: list[_Waiting]) -> None:
+    def _transact(self, batch: list[_Waiting], fresh: list[_Waiting], *, in_turn: bool) -> None:
         with self._database.write(durable=False) as tx:  # the log is: docs/decisions/005
             objects = [(w, w.task.incoming) for w in fresh if isinstance(w.task, ObjectTask)]
+            for tenant_id in sorted({one.tenant.id for _, one in objects}) if in_turn else ():
+                words.lock(tx, tenant_id)
             verdicts = instances.insert(tx, [incoming for _, incoming in objects])
             for (waiting, _), verdict in zip(objects, verdicts, strict=True):
                 waiting.answer = Settled(verdict.outcome, waiting.task.draft.object_id, verdict.held)
