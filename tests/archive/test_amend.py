@@ -339,3 +339,22 @@ async def test_every_decision_and_every_look_is_on_record(tmp_path: Path) -> Non
             rows = read.all("SELECT action, purpose, detail FROM audit WHERE principal = 'tester'")
         assert {("amend", done.op), ("undo", done.op)} <= {(row[0], row[2]) for row in rows}
         assert {"amend tried", "history", "desk"} <= {row[1] for row in rows}
+
+
+async def test_a_correction_writes_its_words_and_no_image(tmp_path: Path) -> None:
+    """Of 300 images of 4 KiB: each decision adds one batch of the log, whatever it bears upon."""
+    objects = [
+        Made("1.1", "1.1.1", f"1.1.1.{number}", number=number, pixels=bytes(4096)).part10() for number in range(1, 301)
+    ]
+    async with archive(tmp_path, *objects) as graph:
+        amend, who = graph.decisions.amend, principal(graph)
+
+        def written() -> int:
+            return int(graph.store.status()["open_segment_bytes"])
+
+        before = written()
+        await amend.change(who, of_patient(P1), {"PatientName": "Doe^Jane"})
+        await amend.change(who, of_study("1.1"), {"StudyDescription": "Knee"})
+        done = await amend.move_study(who, "1.1", PatientKey("P7"), new=True)
+        await amend.undo(who, done.op)
+        assert 0 < written() - before <= 4 * 8192
