@@ -234,18 +234,17 @@ class Amend:
             raise BadInput("say which series or instances are to be split off")
         if len(pieces) > MOVED:
             raise LimitExceeded(f"one operation moves up to {MOVED} instances")
-        whole = [series for series, sop in pieces if not sop]
-        if whole and not new_study:
+        taken: dict[str, set[str]] = {}
+        for series, sop in pieces:
+            taken.setdefault(series, set()).add(sop)
+        if not new_study and any("" in sops for sops in taken.values()):
             raise BadInput("a whole series is split off into a new study, or moved to another one")
         tenant, apart = principal.tenant.id, self._operations.uid() if new_study else ""
-        fresh = {series: self._operations.uid() for series in dict.fromkeys(series for series, _ in pieces)}
+        fresh = {series: self._operations.uid() for series in taken}
 
         def plan(read: Reader) -> Plan:
             goings = [
-                _taken(
-                    read, tenant, (study, series), {sop for one, sop in pieces if one == series}, (apart, fresh[series])
-                )
-                for series in dict.fromkeys(series for series, _ in pieces)
+                _taken(read, tenant, (study, series), sops, (apart, fresh[series])) for series, sops in taken.items()
             ]
             if sum(len(going.members) for going in goings) > MOVED:
                 raise LimitExceeded(f"one operation moves up to {MOVED} instances")

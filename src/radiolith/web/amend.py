@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from radiolith.archive.operations import NOTHING_ASKED
 from radiolith.archive.subjects import Subject, of_patient, of_series, of_study
@@ -57,6 +57,8 @@ class MoveSeries(Asking):
 
 
 class Piece(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     series: NamedUid
     instance: Uid = Field("", description="Empty: all of the series.")
 
