@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,14 +50,14 @@ def number(tx: Writer, tenant_id: int, described: Description) -> int:
 
 def _put(tx: Writer, tenant_id: int, parts: Sequence[Columns]) -> int:
     said = [{key: value for key, value in part.items() if value is not None} for part in parts]
-    body = json.dumps(said, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.blake2b(body.encode(), digest_size=16).digest()
+    text = json.dumps(said, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode()
+    digest = hashlib.blake2b(text, digest_size=16).digest()
     known = tx.memory.recall("description numbers")
     found = known.get((tenant_id, digest))
     if found is None:
         row = tx.one(  # a new series nearly always says something new
             "INSERT INTO descriptions(tenant_id, digest, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
-            (tenant_id, digest, body),
+            (tenant_id, digest, _packed(text)),
         ) or tx.one("SELECT id FROM descriptions WHERE digest = ? AND tenant_id = ?", (digest, tenant_id))
         if row is None:
             raise RuntimeError("a description was neither found nor made")
@@ -68,7 +69,26 @@ def _put(tx: Writer, tenant_id: int, parts: Sequence[Columns]) -> int:
 def load(read: Reader, row_id: int | None) -> Described:
     """What a row of `descriptions` says."""
     row = read.one("SELECT body FROM descriptions WHERE id = ?", (row_id,)) if row_id else None
-    return Described(*json.loads(row[0])) if row else NOTHING
+    return Described(*json.loads(_unpacked(bytes(row[0])))) if row else NOTHING
+
+
+_KNOWN = (
+    b'"extras":{"claimed":"[[\\"requests":"[[\\"foreign":1,"id_type":"","issuer_type":"","issuer_key":"","accession_issuer":'
+    b'"manufacturer":"institution":"station":"body_part":"protocol":"laterality":"step_time":"","step_date":20"modality":"CT",'
+    b'"number":1,"description":"","referring":"^","timezone":"+0100","study_code":"","study_time":"12","study_date":20","accession":"'
+    b'"traits":"{\\"birth_name\\":","sex":"F","sex":"M","patient_name":"^","patient_id":"","issuer":"","birth_date":19'
+)
+"""What every description repeats: packed with it, one is a third as long. Never to be changed: rows are read with it."""
+
+
+def _packed(text: bytes) -> bytes:
+    packer = zlib.compressobj(6, zlib.DEFLATED, -15, zdict=_KNOWN)
+    return packer.compress(text) + packer.flush()
+
+
+def _unpacked(body: bytes) -> bytes:
+    unpacker = zlib.decompressobj(-15, zdict=_KNOWN)
+    return unpacker.decompress(body) + unpacker.flush()
 
 
 # ---------------------------------------------------------------- whose description counts

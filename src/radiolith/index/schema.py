@@ -230,7 +230,7 @@ TABLES = (
     # corrections of headers by their digest, as JSON; shared by all series they apply to
     _table("overlays", "tenant_id int!, digest blob!, body text!", "tenant_id digest", since=6),
     # what headers say of patient, study and series, as JSON; one row for all objects that say the same
-    _table("descriptions", "id id, tenant_id int!, digest blob!, body text!", since=6),
+    _table("descriptions", "id id, tenant_id int!, digest blob!, body blob!", since=6),
     # series as received whose instances are shown in other series; overlay: the corrections of their headers there
     _table("moved", "home_id int!, series_id int!, tenant_id int!, overlay blob", "home_id series_id", since=6),
     # every patient that the headers of a study name; more than one is a case for a person
