@@ -233,8 +233,7 @@ def test_a_large_object_costs_no_more_memory_than_a_small_one(archive: Served) -
 
 
 def collected() -> int:
-    """Bytes of this process in memory, without what only waits to be collected: of a cut association some 10 KB in a circle,
-    40 MB at most before the next look for those (measured over 90,000)."""
+    """Bytes of this process in memory, without what only waits to be collected: a cut association leaves objects in a circle."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     return memory("VmRSS")

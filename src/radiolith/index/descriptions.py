@@ -78,7 +78,7 @@ _KNOWN = (
     b'"number":1,"description":"","referring":"^","timezone":"+0100","study_code":"","study_time":"12","study_date":20","accession":"'
     b'"traits":"{\\"birth_name\\":","sex":"F","sex":"M","patient_name":"^","patient_id":"","issuer":"","birth_date":19'
 )
-"""What every description repeats: packed with it, one is a third as long. Never to be changed: rows are read with it."""
+"""What every description repeats: left out where one is packed. Never to be changed: rows are read with it."""
 
 
 def _packed(text: bytes) -> bytes:
